@@ -12,6 +12,7 @@ times of one thread. ``ASTROANOMALY_DATA`` names the folder of the data.
 
 import argparse
 import os
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -25,8 +26,11 @@ from views import outlier_scores, scores
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import unit_length
 from astroanomaly.learn.preprocessing import resize
+from astroanomaly.parallel.blas import one_blas_thread
+from astroanomaly.session.similar import best_matches, compare_parts
+from astroanomaly.session.survey.points import write_points
 
-SIZES, MIXED, BLOCK, WANTED = (128, 48), 20, 20_000, 100
+SIZES, MIXED, BLOCK, WANTED, PART = (128, 48), 20, 20_000, 100, 25_000
 
 
 # ----------------------------------------------------------------------------------------------------------- the data
@@ -204,13 +208,21 @@ def ways(points, objects, asked, axes, graphs):
 
 
 def scan_times(objects, axes):
-    stored = np.random.default_rng(0).integers(-127, 128, (objects, axes), np.int8)
-    query, times = np.ones(axes, np.float32), []
-    for _ in range(20):
-        began, wall = time.process_time(), time.perf_counter()
-        nearest(scan(stored, query), WANTED)
-        times.append((time.process_time() - began, time.perf_counter() - wall))
-    print(objects, axes, np.round(np.quantile(times, [0.5, 0.95], axis=0) * 1e3, 1).tolist(), "ms: processor, clock")
+    """Time what `similar --survey` does with the stored features: parts of 25,000 objects, in files."""
+    rng, step = np.random.default_rng(0), np.full(axes, 0.01, np.float32)
+    query, times = rng.normal(size=(1, axes)).astype(np.float32), []
+    with tempfile.TemporaryDirectory() as folder:
+        for first in range(0, objects, PART):
+            write_points(Path(folder), first, [rng.integers(-127, 128, (min(PART, objects - first), axes), np.int8)])
+        paths = sorted(Path(folder).glob("*.npy"))
+        for _ in range(20):
+            began, wall = time.process_time(), time.perf_counter()
+            with one_blas_thread():
+                best_matches(compare_parts(paths, step, query, None), WANTED)
+            times.append((time.process_time() - began, time.perf_counter() - wall))
+    for name, taken in zip(("processor", "clock"), np.array(times).T * 1e3, strict=True):
+        middle, most = np.quantile(taken, [0.5, 0.95])
+        print(f"{objects} objects, {axes} axes, {name}: median {middle:.0f} ms, 95 % within {most:.0f} ms")
 
 
 # ---------------------------------------------------------------------------------- only the nearest of the labelled

@@ -7,19 +7,18 @@ given label, called self-confidence in confident learning (Northcutt et al. 2021
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 import numpy as np
 
 from astroanomaly.learn.scoring import log_odds
+from astroanomaly.parallel.blas import one_blas_thread
 
 __all__ = ["confidence", "held_out", "odds", "suspects", "trust"]
 
 _FOLDS, _REPEATS = 5, 3
 _REGRESSION_C = 10.0  # inverse regularisation; without balance, as in a rare class most errors are false alarms
 _MIN_WEIGHT = 0.02  # of any label
-_one_at_a_time = threading.Lock()  # the number of threads of the linear algebra is the whole process's
 
 
 def held_out(points: np.ndarray, class_indices: np.ndarray, *, c: float, balanced: bool, seed: int = 0) -> np.ndarray:
@@ -43,7 +42,6 @@ def held_out(points: np.ndarray, class_indices: np.ndarray, *, c: float, balance
         only object of its class, and where fewer than two classes have two.
     """
     from sklearn.model_selection import StratifiedKFold
-    from threadpoolctl import threadpool_limits
 
     counts = np.bincount(class_indices)
     found = np.full((len(points), len(counts)), np.nan)
@@ -54,7 +52,7 @@ def held_out(points: np.ndarray, class_indices: np.ndarray, *, c: float, balance
     folds = min(_FOLDS, int(counts[counts > 1].min()))
     total = np.zeros((len(several), len(counts)))
     # many small fits: threads that wait for one another on a busy machine make .3 s of 550 labels 3 to 12
-    with _one_at_a_time, threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         points = _on_own_axes(points)
         for draw in range(_REPEATS):
             parts = StratifiedKFold(folds, shuffle=True, random_state=seed + draw)

@@ -14,6 +14,7 @@ from astroanomaly.learn.features.compare import TOGETHER, Comparison
 from astroanomaly.learn.features.quantised import ABSENT, PointQuantiser, products
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.rankers.score_parts import IMAGE
+from astroanomaly.parallel.blas import one_blas_thread
 from astroanomaly.parallel.cores import available_cores
 from astroanomaly.parallel.threads import prefetch
 from astroanomaly.records import Progress, drain
@@ -31,7 +32,7 @@ from astroanomaly.tables.write import build_catalog
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["open_features", "similar"]
+__all__ = ["best_matches", "compare_parts", "open_features", "similar"]
 
 
 def similar(
@@ -115,7 +116,8 @@ def _in_survey(
     paths = [path for path in sorted(folder.glob("[0-9]*.npy")) if (scores / f"{path.stem}.h5").is_file()]
     queries = _queries(session, ids, store, quantiser, scores, folder)
     here = set(ids) | session.labels.audit  # whose verdicts nobody may see
-    found = _best(_alike(paths, quantiser.step, queries, progress), n + len(here))
+    with one_blas_thread():
+        found = best_matches(compare_parts(paths, quantiser.step, queries, progress), n + len(here))
     chosen: list[tuple[float, str, float, float, float]] = []
     for number in sorted({part for _, part, _ in found}):
         first = int(paths[number].stem)
@@ -162,7 +164,7 @@ def _queries(
     return quantiser.query(found[found[:, 0] != ABSENT])
 
 
-def _alike(
+def compare_parts(
     paths: Sequence[Path], step: np.ndarray, queries: np.ndarray, progress: Callable[[Progress], None] | None
 ) -> Iterator[np.ndarray]:
     """Compare the objects of each part with the queries."""
@@ -174,7 +176,7 @@ def _alike(
             progress(Progress("comparing", number + 1, len(paths)))
 
 
-def _best(parts: Iterable[np.ndarray], n: int) -> list[tuple[float, int, int]]:
+def best_matches(parts: Iterable[np.ndarray], n: int) -> list[tuple[float, int, int]]:
     """Return similarity, index of the part, and row of the most similar objects."""
     alike, where = np.empty(0, np.float32), np.empty((0, 2), np.int64)
     for number, found in enumerate(parts):
