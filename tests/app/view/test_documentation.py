@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.stats import sigma_clipped_stats
-from astropy.table import Table
+from astropy.table import Table, vstack
 from astropy.wcs import WCS
 from PIL import Image
 from scipy import ndimage
@@ -156,3 +156,50 @@ def test_the_page_with_grades(chromium, sky, tmp_path, new_session, keep):
         stop_all([server])
     keep(tmp_path / "app.png", "app-grades")
     assert len(session.showings()) >= 12
+
+
+def test_the_inspector_with_a_light_curve(chromium, sky, tmp_path, new_session, keep):
+    """A variable source, in the browser: one click on *folded* and it lies over its phase."""
+    made = sky[0]
+    if KEEP:
+        made = simulate(tmp_path / "sky", n_objects=200, anomaly_rate=0.15, seed=3)
+    names = [str(row["object_id"]) for row in Table.read(made.truth)]
+    rng, period = np.random.default_rng(4), 5.366
+    parts = []
+    for name in names:
+        days, band = np.sort(rng.uniform(60_000, 60_420, 90)), rng.choice(["g", "r"], 90)
+        phase = days / period % 1
+        swing = 0.7 * (np.minimum(phase / 0.25, (1 - phase) / 0.75) - 0.5)  # a quick rise and a slow fall, as Cepheids
+        magnitude = 18.2 - swing + 0.4 * (band == "g") + rng.normal(0, 0.03, 90)
+        parts.append(
+            Table({"object_id": [name] * 90, "mjd": days, "mag": magnitude, "magerr": [0.03] * 90, "band": band})
+        )
+    vstack(parts).write(tmp_path / "curves.parquet")
+    curves = {"ztf": tmp_path / "curves.parquet"}
+    if KEEP:
+        cache = ingest("fits", made.mosaics, out=tmp_path / "cache", catalog=made.catalog, size="64")
+        session = Session.create(tmp_path / "search", cache, settings={"input": {"size": 64}}, light_curves=curves)
+        session.train("cold")
+    else:
+        session = new_session(computed=True, light_curves=curves)
+    assert len(session.light_curve(names[0])) == 90
+    server = Server(session.path, tmp_path / "log", "--annotator", "ann", background=False)
+    try:
+        page = chromium.new_page(viewport={"width": 1280, "height": 800}, color_scheme="dark")
+        page.goto(server.url)
+        page.wait_for_function("Bokeh.documents[0]?.get_model_by_name('cells')?.data.object_id.length > 0")
+        page.keyboard.press("Enter")
+        page.get_by_text("90 measurements").wait_for()
+        page.get_by_role("button", name="folded").click()
+        label = "Bokeh.documents[0].get_model_by_name('light_curve').below[0].axis_label"
+        page.wait_for_function(f"{label}?.startsWith('phase, period 5.3')")
+        view = "Bokeh.documents[0].views_manager.find_one(Bokeh.documents[0].get_model_by_name('light_curve'))"
+        page.wait_for_function(
+            f"{view}.frame.y_scale.compute(18) < {view}.frame.y_scale.compute(19)"
+        )  # brighter upwards
+        time.sleep(2 if KEEP else 0.5)
+        page.screenshot(path=tmp_path / "app.png")
+        page.close()
+    finally:
+        stop_all([server])
+    keep(tmp_path / "app.png", "app-light-curve")

@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bokeh.models import ColumnDataSource, Div, HoverTool, NumericInput, PanTool, Row, Select, Toggle, WheelZoomTool
+from bokeh.models import (
+    ColumnDataSource,
+    Div,
+    HoverTool,
+    NumericInput,
+    PanTool,
+    Row,
+    Select,
+    Toggle,
+    WheelZoomTool,
+)
 
 from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.app.view.theme import plot_figure
@@ -46,7 +56,7 @@ class LightCurvePlot:
         hover = HoverTool(tooltips=[("", "@band"), ("", "@time{0.00000}"), ("", "@value{0.0000a}")])
         self.figure = plot_figure(
             "", "time (days)", "", height=_HEIGHT_PX - 40, sizing_mode="stretch_width", tools=[PanTool(), zoom, hover],
-            active_scroll=zoom, output_backend="canvas", name="light_curve",
+            active_scroll=zoom, output_backend="canvas", name="light_curve", x_range=(0, 1), y_range=(0, 1),
         )  # fmt: skip
         self.figure.segment("x", "low", "x", "high", source=self.source, line_color="colour", line_alpha=0.5)
         drawn = self.figure.scatter(

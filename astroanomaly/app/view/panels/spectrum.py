@@ -61,6 +61,7 @@ class SpectrumPlot:
         self.figure = plot_figure(
             "", "wavelength as observed (Å)", "flux", height=_HEIGHT_PX - 40, sizing_mode="stretch_width",
             tools=[PanTool(), zoom, hover], active_scroll=zoom, output_backend="canvas", name="spectrum",
+            x_range=(0, 1), y_range=(0, 1),
         )  # fmt: skip
         self.figure.varea("wavelength", "low", "high", source=self.source, fill_color=PALE, fill_alpha=0.4)
         drawn = self.figure.step(
