@@ -12,7 +12,7 @@ import numpy as np
 
 from astroanomaly.errors import AstroAnomalyError, UnreadableError
 from astroanomaly.parallel.watch import reading
-from astroanomaly.tables.column_names import LABELLED_ID_NAMES, SKY_NAMES, find_name, find_pair, ucd_of
+from astroanomaly.tables.column_names import LABELLED_ID_NAMES, SKY_NAMES, find_name, find_pair, split_unit, ucd_of
 from astroanomaly.tables.positions import sky_positions
 from astroanomaly.tables.read import column_numbers, column_texts, read_table
 from astroanomaly.tables.spectrum_units import unit_of
@@ -45,8 +45,9 @@ _MAGNITUDES = (
 )  # fmt: skip
 _UNSAID = ("value", "values", "brightness", "measurement", "y", "phot", "photometry")
 _ERRORS = (
-    "error", "err", "errors", "uncertainty", "sigma", "sigmapsf", "noise", "std", "value_err", "value_error", "yerr",
+    "error", "err", "errors", "uncertainty", "sigma", "noise", "std", "value_err", "value_error", "yerr",
 )  # fmt: skip
+_ERRORS_OF_MAGNITUDES = ("sigmapsf",)  # of ZTF
 _OF_NAME = (
     "{}err",
     "{}_err",
@@ -61,7 +62,8 @@ _OF_NAME = (
     "d{}",
 )
 _JULIAN = 2_400_000.5  # days, from the Julian date to the modified one
-_DATES = (1e4, 2e5)  # modified Julian dates that are taken for such: 1886 to 2406
+_DATES = (1.5e4, 2e5)  # modified Julian dates that are taken for such: 1899 to 2406; JD - 2450000 is less until 2036
+_FARTHEST_DAYS = 1e7  # times beyond these are no days: 20260101, or seconds without a unit
 _FAINTEST = 90.0  # a magnitude that stands for none, as 99 and -999
 _LONGEST_BAND = 24  # letters of its name
 _EXPECTED = (
@@ -174,8 +176,9 @@ def _columns(table: Table, path: Path, brightness: str) -> _Columns:
     names = table.colnames
     time = find_name(names, _TIMES) or next((n for n in names if ucd_of(table[n]).startswith("time.epoch")), None)
     found = _values(table)
-    told = {kind: name for name in found.values() if (kind := _kind(table[name], name)) != _AUTO}
-    told = {kind: name for kind, name in found.items() if kind != _AUTO} | told
+    units = {kind: _kind(table[name], name) for kind, name in found.items()}  # a unit says more than a name
+    told = {units[kind]: name for kind, name in found.items() if units[kind] != _AUTO}
+    told |= {kind: name for kind, name in found.items() if kind != _AUTO and units[kind] in (kind, _AUTO)}
     if brightness != _AUTO:  # said by a person
         value = told.get(brightness) or found.get(_AUTO)
     else:
@@ -189,9 +192,33 @@ def _columns(table: Table, path: Path, brightness: str) -> _Columns:
         what = "" if brightness == _AUTO else f" of {brightness}es" if brightness == _FLUX else f" of {brightness}s"
         raise UnreadableError(f"{path} has no light curve{what}: {_EXPECTED}; it has {', '.join(names[:8])}")
     kind = brightness if brightness != _AUTO else _FLUX if told.get(_FLUX) == value else _MAGNITUDE
-    base = value.lower()
-    error = find_name(names, [pattern.format(base) for pattern in _OF_NAME]) or find_name(names, _ERRORS)
+    error = _error_column(table, value, is_magnitude=kind == _MAGNITUDE)
     return _Columns(time, value, error, find_name(names, _BANDS), _id_name(names), kind == _MAGNITUDE)
+
+
+def _error_column(table: Table, value: str, *, is_magnitude: bool) -> str | None:
+    """Return the column of the errors of a brightness: the first by its name whose unit goes with it."""
+    bases = dict.fromkeys((value.lower(), split_unit(value)[0].lower()))
+    usual = [pattern.format(base) for base in bases for pattern in _OF_NAME]
+    usual += [*(_ERRORS_OF_MAGNITUDES if is_magnitude else ()), *_ERRORS]
+    unit = unit_of(table[value], value)
+    found = dict.fromkeys(name for one in usual if (name := find_name(table.colnames, [one])) not in (None, value))
+    return next((name for name in found if name and _factor(unit_of(table[name], name), unit) is not None), None)
+
+
+def _factor(unit: str, wanted: str) -> float | None:
+    """Return what numbers in a unit are multiplied with; None if it is of something else, 1 where one is not known."""
+    from astropy import units
+
+    one, other = (units.Unit(text, parse_strict="silent") for text in (unit, wanted))
+    if unit == wanted or any(
+        not text or isinstance(u, units.UnrecognizedUnit) for text, u in ((unit, one), (wanted, other))
+    ):
+        return 1.0
+    try:
+        return float(getattr(one, "function_unit", one).to(getattr(other, "function_unit", other)))
+    except units.UnitsError:
+        return None
 
 
 def _kind(column: Any, name: str) -> str:
@@ -213,43 +240,70 @@ def _of_table(table: Table, path: Path, brightness: str) -> LightCurves:
     columns = _columns(table, path, brightness)
     time, is_mjd = _days(table[columns.time], columns.time, path)
     value = _numbers(table[columns.value], columns.value, path)
+    unit = unit_of(table[columns.value], columns.value)
     error = np.full(len(table), np.nan)
     if columns.error is not None:
         error = _numbers(table[columns.error], columns.error, path)
-        error = np.where(error > 0, error, np.nan)
+        error *= abs(_factor(unit_of(table[columns.error], columns.error), unit) or 1.0)
+    if columns.is_magnitude and (factor := _factor(unit, "mag")) not in (None, 1.0):  # as of mmag
+        value, error, unit = value * factor, error * abs(factor), "mag"
+    error = np.where(error > 0, error, np.nan)
     known = np.isfinite(time) & np.isfinite(value)
     if columns.is_magnitude:
         known &= np.abs(value) < _FAINTEST
     bands: tuple[str, ...] = ("",)
     band = np.zeros(len(table), np.int64)
     if columns.band is not None:
-        texts, band = np.unique(np.array(column_texts(table[columns.band])), return_inverse=True)
-        bands = tuple(_band_name(text) for text in texts.tolist())
+        texts, band = _numbered([_plain_band(text) for text in _texts(table[columns.band])])
+        bands = tuple(_band_name(text) for text in texts)
     if len(bands) > MOST_BANDS:
         raise UnreadableError(
             f"{path}: the column {columns.band!r} has {len(bands)} bands, expected at most {MOST_BANDS}"
         )
+    if len(set(bands)) < len(bands):
+        twice = next(name for name in bands if bands.count(name) > 1)
+        raise UnreadableError(
+            f"{path}: several bands of the column {columns.band!r} become {twice!r}: give them names that differ in "
+            f"their letters or digits, in the first {_LONGEST_BAND}"
+        )
     own = (path.name, Path(path.name.removesuffix(".gz")).stem)
-    if columns.id is None:
+    ids, curve = _numbered(_texts(table[columns.id]) if columns.id else [])
+    if not any(ids):  # no column of ids, or an empty one
         names: tuple[tuple[str, ...], ...] = (own,)
-        curve = np.zeros(len(table), np.int32)
+        curve = np.zeros(len(table), np.int64)
     else:
-        ids, inverse = np.unique(np.array(column_texts(table[columns.id])), return_inverse=True)
-        names = tuple((text, *(own if len(ids) == 1 else ())) for text in ids.tolist())
-        curve = inverse.astype(np.int32)
+        names = tuple((text, *(own if len(ids) == 1 else ())) for text in ids)
+        known &= np.array([bool(text) for text in ids], bool)[curve]  # nobody says whose the others are
+    curve = curve.astype(np.int32)
     ra, dec = _positions(table, path, curve, len(names))
     found = LightCurves(
-        names, ra, dec, curve, time, value, error, band, bands, columns.is_magnitude,
-        unit_of(table[columns.value], columns.value), is_mjd,
+        names, ra, dec, curve, time, value, error, band, bands, columns.is_magnitude, unit, is_mjd,
     )  # fmt: skip
     parts = {field: getattr(found, field)[known] for field in ("curve", "time", "value", "error", "band")}
     return replace(found, **parts)
 
 
+def _texts(column: Any) -> list[str]:
+    """Return a column as text without blanks at its ends; empty where it has none, as in a gap among numbers."""
+    number = getattr(getattr(column, "dtype", None), "kind", "") == "f"
+    return ["" if number and text == "nan" else text.strip() for text in column_texts(column)]
+
+
+def _numbered(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Return the different texts in the order in which they occur, and ``(N,)`` int64 which of them each is."""
+    seen: dict[str, int] = {}
+    which = np.fromiter((seen.setdefault(text, len(seen)) for text in texts), np.int64, len(texts))
+    return list(seen), which
+
+
+def _plain_band(text: str) -> str:
+    """Return ``1`` for ``1.0``, which a column of numbers with gaps makes of it; other bands as they are."""
+    return text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text
+
+
 def _band_name(text: str) -> str:
     """Return the name of a band, which becomes part of the names of numbers."""
-    plain = text.strip()[:_LONGEST_BAND]
-    return "".join(letter if letter.isalnum() or letter in "+-." else "_" for letter in plain)
+    return "".join(letter if letter.isalnum() or letter in "+-." else "_" for letter in text[:_LONGEST_BAND])
 
 
 def _days(column: Any, name: str, path: Path) -> tuple[np.ndarray, bool]:
@@ -275,10 +329,25 @@ def _days(column: Any, name: str, path: Path) -> tuple[np.ndarray, bool]:
     unit = units.Unit(unit_of(column, name), parse_strict="silent")
     if unit.is_equivalent(units.day):
         values = values * float(unit.to(units.day))
-    usual = np.nanmedian(values) if np.isfinite(values).any() else np.nan
+    given = values[np.isfinite(values)]
+    values[np.abs(values) > _FARTHEST_DAYS] = np.nan
+    if len(given) and not np.isfinite(values).any():
+        raise UnreadableError(
+            f"{path}: times such as {given[0]:.12g} in the column {name!r}, expected days (MJD, JD, BJD) or ISO 8601, "
+            "or a unit of the column, as `s`"
+        )
+    positive = values[values > 0]
+    usual = np.median(positive) if len(positive) else np.nan
     if abs(usual - _JULIAN) < _DATES[1]:
-        return values - _JULIAN, True
-    return values, bool("mjd" in name.lower() or (_DATES[0] < usual < _DATES[1] and unit in (units.day, "")))
+        return _dates(values - _JULIAN), True
+    if _DATES[0] < usual < _DATES[1] and ("mjd" in name.lower() or unit in (units.day, "")):
+        return _dates(values), True
+    return values, "mjd" in name.lower()
+
+
+def _dates(values: np.ndarray) -> np.ndarray:
+    """Leave out what is no modified Julian date among such, as 0 and -999, which stand for none."""
+    return np.where((values > 0) & (values < _DATES[1]), values, np.nan)
 
 
 def _numbers(column: Any, name: str, path: Path) -> np.ndarray:

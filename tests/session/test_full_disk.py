@@ -11,6 +11,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
+from astropy.table import Table
 from PIL import Image
 
 from astroanomaly import Cache, Session, ingest
@@ -18,6 +19,7 @@ from astroanomaly.cache.plan import read_plan, write_plan
 from astroanomaly.cache.schema import new_hdf5
 from astroanomaly.errors import StorageError
 from astroanomaly.files import write_json
+from astroanomaly.learn.features.light_curve_files import POINT, write_light_curves
 from astroanomaly.records import Task
 
 SPACES = (0, 20_480)  # bytes left on the disk
@@ -161,6 +163,21 @@ def test_a_session_is_made_whole_or_not_at_all(sky, disk, tiny):
         Session.create(disk.path / "search", sky[1], settings=tiny)
     disk.free()
     Session.create(disk.path / "search", sky[1], settings=tiny)
+
+
+@pytest.mark.parametrize("space", [200_000, 900_000])
+def test_light_curves_that_do_not_fit_are_an_error_and_nothing_is_left(sky, disk, tiny, tmp_path, space):
+    """Where measurements are taken, where they are sorted, and where they are written."""
+    cache = Cache.open(sky[1])
+    ids = np.repeat(list(cache.ids)[:40], 1000)
+    table = Table({"object_id": ids, "mjd": 59000 + np.arange(40_000) / 100, "mag": np.full(40_000, 17.0)})
+    table.write(tmp_path / "a.fits")
+    disk.fill(space)
+    with pytest.raises(StorageError, match=r"No space left|disk is full"):
+        Session.create(disk.path / "search", cache, settings=tiny, light_curves={"c": tmp_path / "a.fits"})
+    assert disk.content() == {}
+    with pytest.raises(OSError, match="No space left"):
+        write_light_curves(disk.path, ["a"], np.array([0, 100_000]), np.zeros(100_000, POINT))
 
 
 @pytest.mark.parametrize("space", [0, 20_480, 131_072])

@@ -162,6 +162,21 @@ def test_light_curves_of_several_files_are_joined_where_they_go_together(new_ses
     assert not (tmp_path / "refused").exists()
 
 
+def test_empty_files_and_bands_of_other_objects_do_no_harm(new_session, truth, tmp_path):
+    """A file without rows; and a survey of 20 bands, of which the objects of the cache have one."""
+    Table({"object_id": np.array([], "U5"), "mjd": np.array([]), "mag": np.array([])}).write(tmp_path / "a.ecsv")
+    object_id = next(iter(truth))
+    ours = {"object_id": np.repeat(object_id, 20), "band": np.repeat("r", 20), "mjd": 59000 + np.arange(20.0),
+            "mag": np.arange(20.0)}  # fmt: skip
+    for k in range(2):
+        others = [f"b{k}{band}" for band in range(10)]
+        there = {"object_id": np.repeat("x", 10), "band": others, "mjd": np.arange(10.0), "mag": np.arange(10.0)}
+        Table({key: np.concatenate([ours[key][k::2], there[key]]) for key in ours}).write(tmp_path / f"b{k}.ecsv")
+    session = new_session(light_curves={"c": [tmp_path / f"{name}.ecsv" for name in ("a", "b0", "b1")]})
+    assert "1 light curves with 20 measurements in r, as magnitudes" in "\n".join(session.block_messages)
+    np.testing.assert_array_equal(session.light_curve(object_id)["magnitude"].value, np.arange(20))
+
+
 @pytest.mark.parametrize(
     ("columns", "error", "says"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -22,6 +22,7 @@ __all__ = [
     "open_array",
     "open_block",
     "open_ids",
+    "start_array",
     "write_block",
 ]
 
@@ -92,6 +93,22 @@ def write_block(folder: Path, ids: Sequence[str], values: np.ndarray, about: dic
         np.save(folder / name, array, allow_pickle=False)
         append_digest(folder / name)
     write_json(folder / DESCRIPTION, signed_json({"format": _FORMAT, "version": _VERSION, **about}))
+
+
+def start_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> BinaryIO:
+    """Open an array file that is written piece by piece, from its first row to its last; its header is written.
+
+    On a full disk, writing to such a file is an error; writing to a new file that is mapped ends the process.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    file = path.open("xb")
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file
 
 
 def open_block(folder: Path, width: int) -> BlockFile:

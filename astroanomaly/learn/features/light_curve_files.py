@@ -10,14 +10,20 @@ import numpy as np
 
 from astroanomaly.cache.file_digest import append_digest
 from astroanomaly.errors import DamagedError
-from astroanomaly.learn.features.block_files import describe_block, find_rows, in_order, open_array, open_ids
+from astroanomaly.learn.features.block_files import (
+    describe_block,
+    find_rows,
+    in_order,
+    open_array,
+    open_ids,
+    start_array,
+)
 
 __all__ = ["POINT", "LightCurveFile", "has_light_curves", "open_light_curves", "write_light_curves"]
 
 POINT = np.dtype([("time", "<f8"), ("value", "<f4"), ("error", "<f4"), ("band", "u1")])
 _TIMES, _VALUES, _BANDS, _STARTS = "curve_times.npy", "curve_values.npy", "curve_bands.npy", "curve_starts.npy"
 _MOST_BANDS, _MOST_LETTERS = 256, 80
-_TOGETHER = 1024  # curves that are written together
 _REMEDY = "restore it from a copy, or start a new session with the light curves"
 
 
@@ -98,22 +104,19 @@ def write_light_curves(folder: Path, ids: Sequence[str], starts: np.ndarray, poi
     _, order = in_order(ids)
     counts = np.diff(starts)[order]
     written = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    shapes = {
-        _TIMES: (np.float64, (len(points),)),
-        _VALUES: (np.float32, (len(points), 2)),
-        _BANDS: (np.uint8, (len(points),)),
-    }
-    files = {name: np.lib.format.open_memmap(folder / name, "w+", *shape) for name, shape in shapes.items()}
-    for first in range(0, len(order), _TOGETHER):
-        some = np.concatenate([points[starts[k] : starts[k + 1]] for k in order[first : first + _TOGETHER]])
-        here = slice(int(written[first]), int(written[first]) + len(some))
-        files[_TIMES][here], files[_BANDS][here] = some["time"], some["band"]
-        files[_VALUES][here] = np.stack([some["value"], some["error"]], axis=1)
-    for file in files.values():
-        file.flush()
-    files.clear()
+    count = len(points)
+    with (
+        start_array(folder / _TIMES, np.dtype("<f8"), (count,)) as times,
+        start_array(folder / _VALUES, np.dtype("<f4"), (count, 2)) as values,
+        start_array(folder / _BANDS, np.dtype("u1"), (count,)) as bands,
+    ):
+        for k in order:
+            some = points[starts[k] : starts[k + 1]]
+            times.write(some["time"].tobytes())
+            values.write(np.stack([some["value"], some["error"]], axis=1).tobytes())
+            bands.write(some["band"].tobytes())
     np.save(folder / _STARTS, written, allow_pickle=False)
-    for name in (*shapes, _STARTS):
+    for name in (_TIMES, _VALUES, _BANDS, _STARTS):
         append_digest(folder / name)
 
 

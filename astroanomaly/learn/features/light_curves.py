@@ -53,8 +53,9 @@ def curve_numbers(
     Of each band: weighted mean magnitude; logarithm (base 10, as all here) of 1 + number of points; of reduced chi
     squared against a constant; of standard deviation over mean; of amplitude (5th to 95th percentile of the flux) over
     mean; skewness; logarithm of the ratio of von Neumann 1941 (mean square of successive differences by variance);
-    correlation with time; the middle 20, 50 and 80 % of the flux over the amplitude; and the farthest that three
-    successive points rise above, or fall below, the median together, in units of the noise, as inverse hyperbolic sine.
+    correlation with time; the middle 20, 50 and 80 % of the flux over the amplitude; and the farthest that the median
+    of three successive points rises above, or falls below, that of all, in units of the noise, as inverse hyperbolic
+    sine.
     Of all bands together: logarithm of the period in days, and the power of the Lomb-Scargle periodogram there.
 
     Parameters

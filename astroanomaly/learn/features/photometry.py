@@ -37,7 +37,8 @@ def photometry(images: np.ndarray) -> np.ndarray:
     -------
     numpy.ndarray
         ``(n, 6 + bands - 1)`` float32 in the order of `photometry_names`, NaN where it cannot be measured: the light is
-        not positive, or most of the aperture has no data.
+        not positive, or most of the aperture has no data. A band of which most has no data, or whose pixels all have
+        one value, does not count: there are no colours with it, and no magnitude; the shape is of the other bands.
     """
     count, bands, height, width = images.shape
     side = min(height, width)
@@ -51,15 +52,19 @@ def photometry(images: np.ndarray) -> np.ndarray:
         for row, cutout in zip(found, images, strict=True):
             image = cutout.astype(np.float64)
             known = np.isfinite(image)
-            if known[:, inside].mean() < _LEAST_KNOWN or not known[:, border].any():
+            there = (known[:, inside].mean(axis=1) >= _LEAST_KNOWN) & known[:, border].any(axis=1)
+            there &= np.array([np.ptp(one[here]) > 0 if here.any() else False for one, here in zip(
+                image, known, strict=True)])  # fmt: skip
+            if not there.any():
                 continue
             image -= np.array([np.median(one[here]) if here.any() else np.nan for one, here in zip(
                 image[:, border], known[:, border], strict=True)])[:, None, None]  # fmt: skip
             image[~np.isfinite(image)] = 0
-            light = image.mean(axis=0)
+            light = image[there].mean(axis=0)
             turned = np.abs(light - light[::-1, ::-1])[inside].sum() / np.abs(light[inside]).sum()
             row[: len(_SHAPE)] = _shape(light[inside][order], radii, y, x, turned)
-            magnitudes = -2.5 * np.log10(image[:, inside].sum(axis=1))
+            row[0] = row[0] if there.all() else np.nan
+            magnitudes = np.where(there, -2.5 * np.log10(image[:, inside].sum(axis=1)), np.nan)
             row[len(_SHAPE) :] = magnitudes[:-1] - magnitudes[1:]
         found = found.astype(np.float32)
     return np.where(np.isfinite(found), found, np.nan)

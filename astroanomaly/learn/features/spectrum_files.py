@@ -12,7 +12,14 @@ import numpy as np
 
 from astroanomaly.cache.file_digest import append_digest
 from astroanomaly.errors import DamagedError
-from astroanomaly.learn.features.block_files import describe_block, find_rows, in_order, open_array, open_ids
+from astroanomaly.learn.features.block_files import (
+    describe_block,
+    find_rows,
+    in_order,
+    open_array,
+    open_ids,
+    start_array,
+)
 from astroanomaly.learn.features.spectra import MOST_BINS, SpectrumGrid
 
 __all__ = ["SpectrumFile", "has_spectra", "open_spectra", "write_spectra"]
@@ -66,11 +73,9 @@ def write_spectra(folder: Path, ids: Sequence[str], spectra: np.ndarray, redshif
         If they cannot be written.
     """
     _, order = in_order(ids)
-    written = np.lib.format.open_memmap(folder / _SPECTRA, "w+", np.float32, spectra.shape)
-    for start in range(0, len(order), _ROWS):
-        written[start : start + _ROWS] = spectra[order[start : start + _ROWS]]
-    written.flush()
-    del written
+    with start_array(folder / _SPECTRA, np.dtype("<f4"), spectra.shape) as file:
+        for start in range(0, len(order), _ROWS):
+            file.write(np.asarray(spectra[order[start : start + _ROWS]], "<f4").tobytes())
     np.save(folder / _REDSHIFTS, np.asarray(redshifts, np.float32)[order], allow_pickle=False)
     for name in (_SPECTRA, _REDSHIFTS):
         append_digest(folder / name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from astroanomaly.errors import StorageError
 from astroanomaly.learn.features.block_options import BlockOptions
 from astroanomaly.records import Progress
 from astroanomaly.session.blocks.given import GivenBlock, read_blocks
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from astroanomaly.cache import Cache
 
 __all__ = ["read_beside"]
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def read_beside(
@@ -54,11 +58,20 @@ def read_beside(
     ------
     ConfigError, CatalogError, UnreadableError, LabelError
         As `read_blocks`, `read_spectrum_blocks` and `read_light_curve_blocks`.
+    StorageError
+        If the disk is full.
     """
     room = next(place for place in session.absolute().parents if place.is_dir())
     found: list[GivenBlock] = list(read_blocks(blocks, cache, config, classes))
-    found += read_spectrum_blocks(spectra, cache, config, [one.block.name for one in found], room)
-    found += read_light_curve_blocks(light_curves, cache, config, [one.block.name for one in found], room)
+    try:
+        found += read_spectrum_blocks(spectra, cache, config, [one.block.name for one in found], room)
+        found += read_light_curve_blocks(light_curves, cache, config, [one.block.name for one in found], room)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise StorageError(
+            f"spectra and light curves cannot be put in {room} meanwhile, for the session {session}: {error.strerror}"
+        ) from error
     if photometry:
         found.append(photometry_block(cache, config, [one.block.name for one in found], progress))
     return found

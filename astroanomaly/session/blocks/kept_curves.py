@@ -18,6 +18,7 @@ __all__ = ["KeptCurves"]
 
 _ROW = np.dtype([("row", "<i4"), *((name, POINT[name]) for name in POINT.names or ())])
 _MOST_POINTS = 500_000_000  # 17 bytes each
+_ZEROS = 2**20  # bytes that are written together
 _TOGETHER = 1_000_000  # that are sorted in memory
 
 
@@ -64,7 +65,11 @@ class KeptCurves:
         if not wanted:
             return
         factor = self._fit(curves, where)
-        band = np.array([self._band(name, where) for name in curves.bands], np.uint8)[curves.band]
+        ours = np.isin(curves.curve, wanted)
+        number = np.zeros(len(curves.bands), np.uint8)
+        for k in np.unique(curves.band[ours]).tolist():  # others are of no object
+            number[k] = self._band(curves.bands[k], where)
+        band = number[curves.band]
         longest = max(len(objects[k]) for k in wanted)
         for place in range(longest):  # an object more than one only where a catalogue gives several one name
             rows = np.full(len(objects), -1, np.int32)
@@ -131,7 +136,7 @@ class KeptCurves:
             counts += np.bincount(given["row"][first : first + _TOGETHER], minlength=len(counts))
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         with self._temporary() as file:
-            file.truncate(self.points * POINT.itemsize)
+            _allocate(file, self.points * POINT.itemsize)
             found = np.memmap(file, POINT, "r+", shape=(self.points,))
         free = starts[:-1].copy()
         for first in parts:
@@ -151,9 +156,16 @@ class KeptCurves:
         self._file.close()
 
 
+def _allocate(file: IO[bytes], size: int) -> None:
+    """Write zeros, so that a full disk is an error here: it ends the process when a mapped file is written to."""
+    for start in range(0, size, _ZEROS):
+        file.write(bytes(min(_ZEROS, size - start)))
+    file.flush()
+
+
 def _kind(is_magnitude: bool) -> str:
     return "magnitudes" if is_magnitude else "fluxes"
 
 
 def _times(is_mjd: bool) -> str:
-    return "Julian dates" if is_mjd else "days of its own count"
+    return "Julian dates" if is_mjd else "days from another start, as BTJD"

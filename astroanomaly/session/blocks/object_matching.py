@@ -74,7 +74,7 @@ class ObjectMatcher:
         """
         objects = [self._cache.ids_at(np.array(self._near(one, self._by_name(one.names)), int)) for one in taken]
         ra, dec = (np.array([getattr(one, axis) for one in taken]) for axis in ("ra", "dec"))
-        left = np.flatnonzero([not ids for ids in objects] & np.isfinite(ra) & np.isfinite(dec))
+        left = np.flatnonzero(np.array([not ids for ids in objects], bool) & np.isfinite(ra) & np.isfinite(dec))
         if self._by_position and len(left):
             nearest, _ = match_positions(ra[left], dec[left], *self._positions, RADIUS_ARCSEC)
             there = nearest >= 0

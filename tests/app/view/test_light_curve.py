@@ -8,6 +8,7 @@ from bokeh.document import Document
 from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.app.view.page import Page
+from astroanomaly.app.view.panels.light_curve import LightCurvePlot
 from astroanomaly.cache import Cache
 
 
@@ -57,4 +58,23 @@ def test_the_inspector_shows_the_light_curve_and_folds_it(new_session, sky, tmp_
         assert "curve_values.npy" in page.state.message.text
     finally:
         learner.close()
+        shared.close()
+
+
+def test_a_light_curve_of_very_many_and_very_small_measurements_is_drawn(new_session, sky, tmp_path):
+    ids = list(Cache.open(sky[1]).ids)
+    flux = np.random.default_rng(0).normal(3e-17, 1e-18, 50_000)
+    parts = {"object_id": np.repeat(ids[3], 50_000), "mjd": 59000 + np.arange(50_000) / 1000, "flux": flux}
+    Table(parts).write(tmp_path / "c.fits")
+    shared = SharedState(new_session(light_curves={"tess": tmp_path / "c.fits"}))
+    try:
+        plot = LightCurvePlot(shared)
+        assert plot.show(ids[3]) == ""
+        data = plot.source.data
+        assert {len(column) for column in data.values()} == {20_000}
+        assert data["time"][0] == 59000
+        assert data["time"][-1] == pytest.approx(59049.999)
+        assert float(data["shown"][0]) == pytest.approx(flux[0], rel=1e-5)
+        assert "50000 measurements, 20,000 of them drawn" in plot.words.text
+    finally:
         shared.close()

@@ -55,3 +55,17 @@ def test_what_cannot_be_measured_is_unknown():
     assert np.isnan(found[1]["magnitude"])
     assert found[2]["half_light_radius"] == pytest.approx(5.9, abs=0.6)
     assert not any(np.isinf(value) for one in found for value in one.values())
+
+
+@pytest.mark.parametrize("empty", [np.nan, 0.0])
+def test_a_band_without_data_does_not_make_an_object_fainter_or_of_a_colour(empty):
+    both, one = source(5.0), source(5.0)
+    one[1] = empty
+    mostly = source(5.0)
+    mostly[1, :, 30:] = np.nan  # of the other band most is known, and of both together more than half
+    whole, *parts = measured(both, one, mostly)
+    for found in parts:
+        assert np.isnan(found["magnitude"])
+        assert np.isnan(found["g-r"])
+        for name in ("half_light_radius", "concentration", "gini", "m20", "asymmetry"):
+            assert found[name] == pytest.approx(whole[name], abs=0.01)

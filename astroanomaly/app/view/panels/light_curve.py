@@ -28,12 +28,14 @@ from astroanomaly.learn.features.light_curve_files import LightCurveFile, has_li
 
 __all__ = ["LightCurvePlot"]
 
+_MOST_DRAWN = 20_000  # measurements: more would take long to send to a browser
 _HEIGHT_PX = 230  # of the plot and what stands above it
 # Okabe & Ito (2008), light enough for a dark ground
 _COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#0072B2", "#8A94A6")
 _MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex", "star", "plus")
 _EMPTY: dict[str, list[Any]] = {
     "x": [], "time": [], "value": [], "low": [], "high": [], "band": [], "colour": [], "marker": [],
+    "shown": [],
 }  # fmt: skip
 
 
@@ -53,7 +55,7 @@ class LightCurvePlot:
         self._object_id, self._axis = "", "time (days)"
         self.source = ColumnDataSource(dict(_EMPTY))
         zoom = WheelZoomTool(dimensions="width")
-        hover = HoverTool(tooltips=[("", "@band"), ("", "@time{0.00000}"), ("", "@value{0.0000a}")])
+        hover = HoverTool(tooltips=[("", "@band"), ("", "@time{0.00000}"), ("", "@shown")])
         self.figure = plot_figure(
             "", "time (days)", "", height=_HEIGHT_PX - 40, sizing_mode="stretch_width", tools=[PanTool(), zoom, hover],
             active_scroll=zoom, output_backend="canvas", name="light_curve", x_range=(0, 1), y_range=(0, 1),
@@ -101,6 +103,9 @@ class LightCurvePlot:
             self.words.text = f"<span class=muted>{escape(name)}: no light curve of this object</span>"
             self.period.value = None
             return ""
+        count = len(points)
+        if count > _MOST_DRAWN:  # evenly spread over time
+            points = points[np.linspace(0, count - 1, _MOST_DRAWN).round().astype(int)]
         value, error = points["value"].astype(np.float64), points["error"].astype(np.float64)
         half, band = np.where(np.isfinite(error), error, 0), points["band"]
         order = {name: k for k, name in enumerate(sorted(found.bands))}
@@ -109,13 +114,14 @@ class LightCurvePlot:
             "x": points["time"], "time": points["time"], "value": value, "low": value - half, "high": value + half,
             "band": [found.bands[k] for k in band.tolist()], "colour": [_COLOURS[k % len(_COLOURS)] for k in number],
             "marker": [_MARKERS[k % len(_MARKERS)] for k in number],
+            "shown": [f"{one:.6g}" for one in value.tolist()],
         }  # fmt: skip
         low, high = brightness_range(value, error)
         start, end = (high, low) if found.is_magnitude else (low, high)  # brighter upwards
         self.figure.y_range.update(start=start, end=end)
         self.figure.yaxis.axis_label = "magnitude" if found.is_magnitude else "flux"
         self._axis = "MJD (days)" if found.is_mjd else "time (days)"
-        self.words.text = self._described(name, found, band)
+        self.words.text = self._described(name, found, band, count)
         self.period.value = None if period is None else float(f"{period:.6g}")
         self._place()
         return ""
@@ -130,7 +136,7 @@ class LightCurvePlot:
         value = float(file.values[row, block.columns.index("period")]) if row >= 0 else np.nan
         return 10**value if np.isfinite(value) else None
 
-    def _described(self, name: str, found: LightCurveFile, band: np.ndarray) -> str:
+    def _described(self, name: str, found: LightCurveFile, band: np.ndarray, count: int) -> str:
         there = [found.bands[k] for k in np.unique(band).tolist()]
         order = sorted(found.bands)
         shown = " ".join(
@@ -139,7 +145,8 @@ class LightCurvePlot:
             if one
         )
         unit = f", in {escape(found.unit)}" if found.unit else ""
-        return f"<span class=muted>{escape(name)}{unit}, {len(band)} measurements</span> {shown}"
+        some = f", {len(band):,} of them drawn" if len(band) < count else ""
+        return f"<span class=muted>{escape(name)}{unit}, {count} measurements{some}</span> {shown}"
 
     def _place(self) -> None:
         """Put the measurements where their time, or their phase, is."""
