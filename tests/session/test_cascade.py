@@ -277,6 +277,8 @@ def test_objects_that_cannot_be_cut_once_more_are_told_and_tried_again(
     _, log_odds, _, reasons = told(report)
     without = (reasons == Reason.GUESS) & np.isnan(log_odds[:, 0])
     assert report.failed.total() == without.sum() > 0
+    assert report.cascade.scored == np.isfinite(log_odds[:, 0]).sum()
+    assert report.cascade.lowest <= max(0, calm.cascade.lowest - without.sum() / TOP) + 0.1
     monkeypatch.setattr(Cascade, "lower", lower)
     shutil.copy(image, mine)
     again = run(Session.open(other.path), ((), (mine, catalog)), tmp_path / "out", retry_failed=True)
@@ -284,6 +286,7 @@ def test_objects_that_cannot_be_cut_once_more_are_told_and_tried_again(
     _, log_odds, _, reasons = told(again)
     assert np.isfinite(log_odds[reasons > 0]).all()
     assert again.cascade.scored >= calm.cascade.scored
+    assert again.cascade.lowest >= RECALL
 
 
 @pytest.mark.slow
