@@ -69,6 +69,7 @@ class NameMatcher:
     """
 
     def __init__(self, ids: Iterable[str], names: Iterable[str] | None = None) -> None:
+        self._ids: Collection[str]
         self._wanted: set[str] | None = None
         if names is None:
             self._ids = self._exact = set(ids)
