@@ -74,7 +74,11 @@ class Index:
 
     def candidates(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return indices into ``ids``, and rows whose hash is that of the id; the id itself must be compared."""
-        return self.rows_of(hash_ids([object_id.encode("utf-8", "surrogatepass") for object_id in ids]))
+        texts = [object_id.encode("utf-8", "surrogatepass") for object_id in ids]
+        if self.lengths is not None:  # longer ones are not here: a long text would make all as long as itself
+            longest = int(self.lengths.max(initial=0)) + 1
+            texts = [text[:longest] for text in texts]
+        return self.rows_of(hash_ids(texts))
 
     def rows_of(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return ``(m,)`` indices into some ``(n,)`` hashes, and the rows that have each."""
@@ -221,7 +225,9 @@ def _written(folder: Path, shards: Sequence[ShardHead], ignored: Sequence[str]) 
     except StorageError as error:  # a cache on a read-only disk is as good, only slower to open
         _log.info("the index of %s is kept in memory: %s", folder, error)
         return None
-    return _read(path)
+    index = _read(path)
+    names = tuple(shard.name for shard in shards)
+    return index if index is not None and index.shards == names else None  # another process may have replaced it
 
 
 def _in_memory(folder: Path, shards: Sequence[ShardHead], ignored: Sequence[str]) -> Index:

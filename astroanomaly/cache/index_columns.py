@@ -159,10 +159,14 @@ class Columns:
             order = np.argsort(hashes, kind="stable")
             hashes, rows = hashes[order], rows[order]
             self.hashes[first:last], self.rows[first:last] = hashes, rows
+            before, same = -2, set[bytes]()  # ids of one hash: those that are the same need not be neighbours
             for k in np.flatnonzero(hashes[1:] == hashes[:-1]).tolist():
-                one, other = (self._id(shards, int(rows[place])) for place in (k, k + 1))
-                if one == other:
+                if k != before + 1:
+                    same = {self._id(shards, int(rows[k]))}
+                before, one = k, self._id(shards, int(rows[k + 1]))
+                if one in same:
                     raise DoubledIdError(one)
+                same.add(one)
 
     def _ids(self, shards: Sequence[ShardHead]) -> Iterator[tuple[int, np.ndarray]]:
         """Give the row of the first of some ids, and the ids, of a shard at most a million at a time."""

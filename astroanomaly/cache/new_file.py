@@ -120,9 +120,11 @@ class _Disk(io.RawIOBase):
         """Read back; what could not be written is zero."""
         whole = memoryview(buffer).cast("B")
         os.lseek(self._handle, self._at, os.SEEK_SET)
-        found = os.read(self._handle, len(whole))
-        whole[: len(found)] = found
-        whole[len(found) :] = bytes(len(whole) - len(found))
+        size = 0
+        while size < len(whole) and (found := os.read(self._handle, len(whole) - size)):  # two gigabytes at most
+            whole[size : size + len(found)] = found
+            size += len(found)
+        whole[size:] = bytes(len(whole) - size)
         self._at += len(whole)
         return len(whole)
 

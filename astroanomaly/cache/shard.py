@@ -78,12 +78,12 @@ class Shard:
 
     def __init__(self, path: Path, layout: Layout) -> None:
         self.path = path
+        self.uuid = path.stem  # of a copy, or a file with another name, too: scores are found without opening it
         self.folder = path.parent.parent
         self.layout = layout
         self.damaged_rows: set[int] = set()
         with schema.open_hdf5(path) as file:
             schema.check_format(file.attrs, "shard", path)
-            self.uuid = str(file.attrs["uuid"])
             self._stored = stored_layout(file.attrs, path)
             shape = (None, len(self._stored.bands), self._stored.height, self._stored.width)
             images = schema.check_dataset(file, "images", shape, "fu", path, chunks=False)

@@ -21,6 +21,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 _heard = threading.Event()
+_announcing = threading.Lock()  # what is shown comes before the announcement, or after it, whole
 
 
 @contextlib.contextmanager
@@ -34,9 +35,10 @@ def announced(text: str) -> Iterator[None]:
     """
 
     def write() -> None:
-        if not _heard.is_set():
-            err.print(escape(text))
-            heard()
+        with _announcing:
+            if not _heard.is_set():
+                err.print(escape(text))
+                _heard.set()
 
     _heard.clear()
     timer = threading.Timer(_QUIET_S, write)
@@ -46,11 +48,14 @@ def announced(text: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+        timer.join()  # no line after the last one; Python aborts where it ends while another thread writes
 
 
 def heard() -> None:
     """Note that the command shows something: it need not be announced any more."""
-    _heard.set()
+    if not _heard.is_set():
+        with _announcing:
+            _heard.set()
 
 
 def say(text: str = "") -> None:

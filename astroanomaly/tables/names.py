@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self, runtime_checkable
 from urllib.parse import unquote, urlsplit
@@ -69,14 +69,17 @@ class NameMatcher:
     """
 
     def __init__(self, ids: Iterable[str], names: Iterable[str] | None = None) -> None:
-        self._ids, self._wanted = ids, None
+        self._ids: Collection[str]
+        self._wanted: set[str] | None = None
         if names is None:
             self._ids = self._exact = set(ids)
         else:
+            self._ids = ids if isinstance(ids, Collection) else list(ids)  # they are gone through twice
             meant = [_Name.read(name) for name in dict.fromkeys(names)]
             self._wanted = {key for one in meant for key in (one.key, *one.bases) if key}
             firsts = list({key for one in meant for key in (one.given, one.cleaned)})
-            self._exact = {key for key, row in zip(firsts, find_rows(firsts, ids).tolist(), strict=True) if row >= 0}
+            rows = find_rows(firsts, self._ids).tolist()
+            self._exact = {key for key, row in zip(firsts, rows, strict=True) if row >= 0}
         self._bases: dict[str, list[str]] | None = None
         self._stems: dict[str, list[str]] = {}
         self._composed: dict[str, list[str]] = {}
@@ -98,12 +101,12 @@ class NameMatcher:
             return [meant.cleaned]
         bases = self._by_base()
         if meant.key in self._composed:
-            return sorted(self._composed[meant.key])
+            return sorted(set(self._composed[meant.key]))
         base, whole, bare, stem = meant.bases
         for names, wanted in (
             (bases, base), (self._stems, base), (bases, whole), (bases, bare), (bases, stem), (self._stems, stem)
         ):  # fmt: skip
-            found = sorted(names.get(wanted, ())) if wanted else []
+            found = sorted(set(names.get(wanted, ()))) if wanted else []
             if found:
                 agreeing = [object_id for object_id in found if _folders_agree(meant.key, object_id)]
                 return agreeing or ([] if strict else found)

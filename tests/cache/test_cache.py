@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tracemalloc
 from dataclasses import replace
 
 import h5py
@@ -279,6 +280,57 @@ def test_an_index_in_many_buckets_is_the_same_as_in_one(tmp_path, monkeypatch):
         write_cache(tmp_path / "d", [make_blocks(40, prefix="same"), make_blocks(40, prefix="same")])
 
 
+def named(*ids):
+    return [replace(make_blocks(1, seed=number), ids=[name]) for number, name in enumerate(ids)]
+
+
+def test_ids_of_one_hash_are_told_apart(tmp_path):
+    one, other = "77kepQFQ8Kl", "!0IC=VloaY"
+    assert len(set(hash_ids([one.encode(), other.encode()]).tolist())) == 1
+    cache = write_cache(tmp_path / "a", named(one, other, "x"))
+    np.testing.assert_array_equal(cache.find(["x", other, one, "y"]), [2, 1, 0, -1])
+    Cache.open(tmp_path / "a", write_cache(tmp_path / "b", named("y", "z")).folders[0])
+    with pytest.raises(CacheError, match=f"object '{one}' occurs twice"):  # and they are no neighbours
+        write_cache(tmp_path / "c", named(one, other, one))
+
+
+def test_a_long_text_among_ids_takes_no_more_than_itself(tmp_path):
+    ids = make_blocks(100).ids
+    cache = write_cache(tmp_path / "a", [make_blocks(100)])
+    tracemalloc.start()
+    found = cache.find([*ids, "x" * 10**6, ids[0] + "x"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, [*range(100), -1, -1])
+    assert peak < 10 * 10**6
+
+
+def test_an_index_that_a_disk_gives_back_in_pieces_is_the_same(tmp_path, monkeypatch):
+    """As Linux does of more than two gigabytes."""
+    folder = tmp_path / "a"
+    write_cache(folder, [make_blocks(50)])
+    whole, read = (folder / "index.h5").read_bytes(), os.read
+    (folder / "index.h5").unlink()
+    monkeypatch.setattr(os, "read", lambda handle, size: read(handle, min(size, 7)))
+    Cache.open(folder)
+    assert (folder / "index.h5").read_bytes() == whole
+
+
+def test_an_index_that_another_process_replaces_meanwhile_hides_no_objects(tmp_path, monkeypatch):
+    blocks = [make_blocks(seed=number, prefix=f"p{number}") for number in range(3)]
+    folder = tmp_path / "a"
+    write_cache(folder, blocks[:2])
+    earlier, read = (folder / "index.h5").read_bytes(), index._read
+    double(folder, blocks, 2)
+
+    def replaced(path):
+        path.write_bytes(earlier)
+        return read(path)
+
+    monkeypatch.setattr(index, "_read", replaced)
+    assert len(Cache.open(folder)) == 21
+
+
 def test_hashes_do_not_depend_on_the_company():
     ids = [b"a", b"longer id", b"", "é".encode()]
     together = hash_ids(ids)
@@ -451,6 +503,17 @@ def test_shards_that_double_tasks_are_ignored_and_can_be_moved_aside(tmp_path, d
     assert Cache.open(folder).digest() == expected
     assert Cache.open(folder).ignored == ()
     assert repair_cache(folder) == []
+
+
+def test_a_shard_is_called_as_its_file(tmp_path):
+    """A copy of a shard that stands before it: its scores are found by the name that they are written with."""
+    folder = tmp_path / "a"
+    write_cache(folder, [make_blocks()])
+    (path,) = (folder / "shards").iterdir()
+    shutil.copy(path, path.with_name(f"{path.stem}-copy.h5"))
+    cache = Cache.open(folder)
+    assert cache.ignored == (path,)
+    assert [shard.uuid for shard in cache.shards] == list(cache.uuids)
 
 
 def test_tasks_that_only_an_ignored_shard_holds_are_not_done(tmp_path):

@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import subprocess
+import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,3 +59,50 @@ def test_a_command_that_is_silent_for_a_moment_says_what_it_does(capfd, monkeypa
         assert terminal._heard.wait(60)
         terminal.say("done")
     assert capfd.readouterr() == ("done\n", "train: opening s ...\n")
+
+
+MEANWHILE = """
+import sys
+import threading
+import time
+from astroanomaly.cli import terminal
+
+begun = threading.Event()
+
+
+class Slow:
+    def write(self, text):
+        for letter in text:
+            sys.__stderr__.write(letter)
+            begun.set()
+            time.sleep(0.001)
+
+    def flush(self):
+        sys.__stderr__.flush()
+
+
+terminal._QUIET_S = 0.0
+sys.stderr = Slow()
+try:
+    with terminal.announced("train: opening s ..."):
+        begun.wait(60)
+        if sys.argv[1:]:
+            terminal.say(sys.argv[1])
+        raise SystemExit(3)
+finally:
+    sys.__stdout__.write("end")
+    sys.__stdout__.flush()
+"""
+
+
+@pytest.mark.parametrize("shown", [[], ["done"]])
+def test_what_is_shown_or_ends_while_a_command_is_announced_comes_after_the_whole_line(shown):
+    done = subprocess.run(
+        [sys.executable, "-c", MEANWHILE, *shown],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 3
+    assert done.stdout.splitlines() == ["train: opening s ...", *shown, "end"]

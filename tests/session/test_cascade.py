@@ -23,6 +23,7 @@ from astroanomaly.learn.student import Student
 from astroanomaly.records import drain
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.survey import parts
+from astroanomaly.session.survey.cascade import Cascade
 from astroanomaly.session.survey.recall_bound import allowed_misses, missing, sample_share
 from programs import kill_once
 from small_sky import header
@@ -255,6 +256,37 @@ def test_what_a_lost_worker_writes_late_undoes_nothing(trained, surveys, tmp_pat
     late[0][1].threshold = 1e6  # as it was
     parts.score_part(*late[0])
     np.testing.assert_array_equal(told(report)[3], before[3])
+
+
+def test_objects_that_cannot_be_cut_once_more_are_told_and_tried_again(
+    trained, surveys, tmp_path, small_batches, monkeypatch
+):
+    monkeypatch.setattr(Student, "threshold", lambda self, share: 1e6)  # so that more has to be scored
+    calm = run(Session.open(trained.path), surveys, tmp_path / "calm")
+    image, catalog = surveys[1]
+    mine, lower = tmp_path / "mine_g.fits", Cascade.lower
+    shutil.copy(image, mine)
+
+    def cut_off(self, threshold):
+        mine.write_bytes(mine.read_bytes()[: mine.stat().st_size // 2])
+        lower(self, threshold)
+
+    other = twin(trained, tmp_path)
+    monkeypatch.setattr(Cascade, "lower", cut_off)
+    report = run(other, ((), (mine, catalog)), tmp_path / "out")
+    _, log_odds, _, reasons = told(report)
+    without = (reasons == Reason.GUESS) & np.isnan(log_odds[:, 0])
+    assert report.failed.total() == without.sum() > 0
+    assert report.cascade.scored == np.isfinite(log_odds[:, 0]).sum()
+    assert report.cascade.lowest <= max(0, calm.cascade.lowest - without.sum() / TOP) + 0.1
+    monkeypatch.setattr(Cascade, "lower", lower)
+    shutil.copy(image, mine)
+    again = run(Session.open(other.path), ((), (mine, catalog)), tmp_path / "out", retry_failed=True)
+    assert not again.failed
+    _, log_odds, _, reasons = told(again)
+    assert np.isfinite(log_odds[reasons > 0]).all()
+    assert again.cascade.scored >= calm.cascade.scored
+    assert again.cascade.lowest >= RECALL
 
 
 @pytest.mark.slow

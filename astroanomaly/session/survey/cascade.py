@@ -49,7 +49,8 @@ class CascadeReport:
     top, wanted
         How many of the highest scores were looked for, and the share of them that had to be found.
     recall, lowest, highest
-        The share that was found: the best estimate, and an interval. Each end holds with 95 % confidence.
+        The share that was found: the best estimate, and an interval. Each end holds with 95 % confidence. For the lower
+        end all objects that could not be cut once more count as missing.
     objects
         Objects of the survey that were cut.
     scored
@@ -261,15 +262,17 @@ class Cascade:
             The threshold that is needed; None where the recall is certain.
         """
         best = BestObjects(self.top, known)
-        objects = scored = drawn = far = 0
+        objects = scored = uncut = drawn = far = 0
         missed: list[tuple[float, float, str]] = []  # guess, score and id of drawn objects that were left out
         for part in parts:
             guesses, reasons = _guessed(part)
             best.add(part)
-            objects, scored = objects + len(part.ids), scored + int(np.count_nonzero(reasons))
+            scores = -part.log_odds[:, 0].astype(np.float64)
+            there = ~np.isnan(scores)
+            objects, scored = objects + len(part.ids), scored + int(np.count_nonzero((reasons > 0) & there))
+            uncut += int(np.count_nonzero((reasons == Reason.GUESS) & ~there))
             drawn += int(np.count_nonzero(reasons & Reason.DRAWN))
             far += int(np.count_nonzero(reasons & Reason.FAR))
-            scores = -part.log_odds[:, 0].astype(np.float64)
             left_out = (reasons == Reason.DRAWN) & (guesses < self.threshold) & (scores >= best.lowest)
             rows = np.flatnonzero(left_out).tolist()
             missed += [(float(guesses[row]), float(scores[row]), part.ids[row]) for row in rows]
@@ -278,7 +281,7 @@ class Cascade:
         lost = sorted((guess for (guess, *_), yes in zip(missed, new, strict=True) if yes), reverse=True)
         estimate = len(lost) * (1 - self.share) / self.share
         most, least = (missing(len(lost), self.share, level) for level in (CONFIDENCE, 1 - CONFIDENCE))
-        recall, lowest, highest = (max(0.0, 1 - lacking / self.top) for lacking in (estimate, most, least))
+        recall, lowest, highest = (max(0.0, 1 - lacking / self.top) for lacking in (estimate, most + uncut, least))
         report = CascadeReport(self.top, self.recall, recall, lowest, highest, objects, scored, drawn, far)
         excess = len(lost) - allowed_misses(self.top, self.recall, self.share)
         return best, report, lost[min(excess, len(lost)) - 1] if excess > 0 else None

@@ -44,7 +44,7 @@ def until_certain(
     known: Cache,
     name: str,
     more: Callable[[Iterable[Job]], Iterator[Rescored]],
-) -> Generator[Progress, None, tuple[BestObjects, CascadeReport, Traffic]]:
+) -> Generator[Progress, None, tuple[BestObjects, CascadeReport, list[Failure], Traffic]]:
     """Score what is pending, and more where the sample asks for it.
 
     Parameters
@@ -57,8 +57,17 @@ def until_certain(
         Of the ranker.
     more
         Cuts objects into the survey's `cutting_folder` and scores them.
+
+    Returns
+    -------
+    BestObjects, CascadeReport
+        The best, and what is known of the others.
+    list of Failure
+        Objects that could not be cut once more.
+    Traffic
+        What was asked of the network.
     """
-    traffic = Traffic()
+    failures, traffic = list[Failure](), Traffic()
     while True:
         wanted = _pending(survey, cascade)
         done, total = 0, sum(len(ids) for ids, _ in wanted.values())
@@ -67,13 +76,14 @@ def until_certain(
             with cutting_folder(survey.context.out):
                 for found in more(_jobs(survey.context, wanted)):
                     _complete(survey, cascade, found, name)
+                    failures += found.failures
                     traffic += found.traffic
                     done += len(wanted[found.path][0])
                     yield Progress("scoring more", done, total)
         best, outcome, threshold = cascade.measure(survey.parts(), known)
         if threshold is None:
             cascade.finish(outcome)
-            return best, outcome, traffic
+            return best, outcome, failures, traffic
         cascade.lower(threshold)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from astroanomaly.ingestion.record import begin_record
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.workers import in_batches
 from astroanomaly.parallel.dask import connect
-from astroanomaly.records import Progress
+from astroanomaly.records import Failure, Progress
 from astroanomaly.session.cluster_tasks import SessionRef
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import SCORES, Round
@@ -170,8 +170,18 @@ def score_source(
         report = yield from _follow(survey, parts, best, "" if cluster is None else cluster.announce())
         if cascade is not None:
             more = in_this_process(survey, cascade, workers or 1) if remote is None else remote.more
-            best, outcome, traffic = yield from until_certain(survey, cascade, Cache.open(*others), last.ranker, more)
-            report = replace(report, cascade=outcome, traffic=report.traffic + traffic)
+            best, outcome, lost, traffic = yield from until_certain(
+                survey, cascade, Cache.open(*others), last.ranker, more
+            )
+            failed, no_coverage, unplaced = _count(lost)
+            report = replace(
+                report,
+                failed=report.failed + failed,
+                no_coverage=report.no_coverage + no_coverage,
+                no_position=report.no_position + unplaced,
+                cascade=outcome,
+                traffic=report.traffic + traffic,
+            )
         report = replace(report, best=kept, traffic=planning + report.traffic)
         chosen = best.tasks
         if chosen:
@@ -205,9 +215,9 @@ def _follow(
         best.add(part)
         done.update(part.tasks.tolist())
         scored += len(part.ids)
-        no_coverage += sum(failure.kind == "no coverage" for failure in part.failures)
-        unplaced += sum(failure.kind == "no position" for failure in part.failures)
-        failed.update(failure.reason for failure in part.failures if failure.kind in ("failed", "no position"))
+        reasons, unseen, nowhere = _count(part.failures)
+        no_coverage, unplaced = no_coverage + unseen, unplaced + nowhere
+        failed.update(reasons)
 
     for part in survey.parts():
         take(part)
@@ -220,6 +230,15 @@ def _follow(
         announced = part.engine
         yield Progress("scoring", seen, max(survey.objects, seen), {"failed": float(failed.total())}, message)
     return SurveyReport(scored, failed, no_coverage, 0, survey.scores, survey.scores, traffic, no_position=unplaced)
+
+
+def _count(failures: Sequence[Failure]) -> tuple[Counter[str], int, int]:
+    """Count failures by reason, those without coverage, and those of the first that are for want of a position."""
+    return (
+        Counter(failure.reason for failure in failures if failure.kind in ("failed", "no position")),
+        sum(failure.kind == "no coverage" for failure in failures),
+        sum(failure.kind == "no position" for failure in failures),
+    )
 
 
 def _in_this_process(
