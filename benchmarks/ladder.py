@@ -204,7 +204,7 @@ def main():
         for one in children:
             one.stdin.close()
             one.wait()
-    add_cascades(spent, arguments.share or [0.186, 0.105])
+    add_cascades(spent, arguments.share or [0.129, 0.102])
     title = f"{arguments.count} images of {arguments.size} px, {arguments.repeats} repeats"
     print(f"{title}, load {os.getloadavg()[0]:.0f}\n")
     print("| | ms of a core | an object a core-second | times the loop | times the loop of one view | core-hours |")

@@ -82,6 +82,7 @@ def test_light_curves_take_part_are_kept_and_are_not_needed_afterwards(new_sessi
     page = (tmp_path / "r.html").read_text()
     assert page.count("<article") == 2
     assert page.count("<h3>Light curve ztf") == page.count("magnitude against time") == 1
+    assert "numbers of each object, made of its light curve (" in page
     assert beside.check().damaged == ()
 
 

@@ -16,6 +16,7 @@ from astroanomaly.errors import AstroAnomalyError, ConfigError, SessionError
 from astroanomaly.files import atomic_path, check_new
 from astroanomaly.hookspecs import rests_on_labels
 from astroanomaly.labels.consensus import DISPUTED
+from astroanomaly.learn.features.block_files import describe_block
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import NOMINAL
 from astroanomaly.session.folder import SessionFolder
@@ -34,6 +35,10 @@ _KEY = "|".join(SHORT)
 _CITED = re.compile(rf"@\{{((?:{_KEY})(?:,(?:{_KEY}))*)\}}")  # in the sentences: keys of references
 _SUFFIXES = (".txt", ".tex")
 _EDIT = "Made from the records of the search, to be edited: it does not know why anything was done."
+_MADE_OF = {
+    "spectra": ", made of its spectrum", "light curves": ", made of its light curve",
+    "photometry": ", measured on its cutout",
+}  # fmt: skip
 _BUNDLED = {"tf_efficientnet_lite2": "EfficientNet-Lite2", "tf_efficientnet_lite0": "EfficientNet-Lite0"}
 _MOST_SETTINGS = 400  # letters
 _SERVICES = {"simbad": ("SIMBAD", "simbad"), "gaia": ("Gaia DR3", "gaia"), "ned": ("NED", "")}
@@ -209,8 +214,9 @@ def _network(session: SessionFolder) -> Iterator[str]:
     }.get(backbone.weights, f"with the weights of the file {Path(backbone.weights).name}")  # fmt: skip
     yield f"The network was {name} @{{{cited}}} {weights}, in PyTorch @{{torch}}."
     for block in session.context.blocks:
+        kind = str(describe_block(Path(block.folder)).get("kind", "")) if block.folder else ""
         yield (
-            f"Beside the image stood {_many(len(block.columns), 'number')} of each object "
+            f"Beside the image stood {_many(len(block.columns), 'number')} of each object{_MADE_OF.get(kind, '')} "
             f"({', '.join(block.columns[:8])}{' ...' if len(block.columns) > 8 else ''}; weight {block.weight:g})."
         )
 
