@@ -37,6 +37,7 @@ from astroanomaly.hookspecs import RankerContext
 from astroanomaly.labels.tables import read_truth
 from astroanomaly.learn.features.block_files import write_block
 from astroanomaly.learn.features.blocks import BlockScale, _scatter, column_numbers
+from astroanomaly.learn.features.photometry import photometry, photometry_names
 from astroanomaly.learn.rankers.cold import Cold, ColdOptions
 from astroanomaly.learn.rankers.probe import Probe
 from astroanomaly.learn.settings import build_settings, settings_sections
@@ -49,38 +50,11 @@ OBJECTS_PER_READ = 256
 # ------------------------------------------------------------------------------------------------- what is measured
 
 
-def photometry(images):
-    """``(n, 6 or more)`` numbers of cutouts ``(n, bands, H, W)``: magnitude, r50, concentration, asymmetry, colours."""
-    images = np.nan_to_num(images.astype(float))
-    _, bands, height, width = images.shape
-    y, x = np.mgrid[:height, :width]
-    radius = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2)
-    border = radius > 0.48 * height
-    images = images - np.median(images[:, :, border], axis=2)[:, :, None, None]
-    inside = radius < 0.45 * height
-    order = np.argsort(radius[inside])
-    light = images.mean(axis=1)
-    growth = np.cumsum(light[:, inside][:, order], axis=1)
-    total = growth[:, -1]
-    share = growth / np.where(total > 0, total, np.nan)[:, None]
-    radii = radius[inside][order]
-    r20, r50, r80 = (radii[np.argmax(share >= level, axis=1)] for level in (0.2, 0.5, 0.8))
-    difference = np.abs(light - light[:, ::-1, ::-1])[:, inside].sum(axis=1)
-    asymmetry = difference / np.abs(light)[:, inside].sum(axis=1)
-    fluxes = images[:, :, inside].sum(axis=2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        magnitudes = -2.5 * np.log10(fluxes)
-        columns = [-2.5 * np.log10(total), r50, 5 * np.log10(r80 / r20), asymmetry]
-    columns += [magnitudes[:, k] - magnitudes[:, k + 1] for k in range(bands - 1)]
-    found = np.stack(columns, axis=1)
-    return np.where(np.isfinite(found), found, np.nan)
-
-
 def measured(cache, ids):
-    parts = [
-        photometry(cache.read(ids[start : start + OBJECTS_PER_READ])) for start in range(0, len(ids), OBJECTS_PER_READ)
-    ]
-    return np.concatenate(parts)
+    """``(n, 4 or more)``: magnitude, half-light radius, concentration, asymmetry and colours of `photometry`."""
+    starts = range(0, len(ids), OBJECTS_PER_READ)
+    found = np.concatenate([photometry(cache.read(ids[start : start + OBJECTS_PER_READ])) for start in starts])
+    return np.delete(found, [photometry_names(cache.bands).index(name) for name in ("gini", "m20")], axis=1)
 
 
 def blocks_of(cache, ids, truth, options):
@@ -211,18 +185,41 @@ def main():
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    settings = build_settings(parse_assignments(options.set, settings_sections()))
     cache = Cache.open(options.cache)
+    ids, truth = known_objects(cache, options)
+    if options.outliers:
+        outliers(cache, ids, truth, context_of(cache, options)[0], options)
+        return
+    beside_image(cache, ids, truth, options, lambda: blocks_of(cache, ids, truth, options))
+
+
+def known_objects(cache, options):
+    """Return the ids of objects whose class is known, and ``(n,)`` whether they are anomalies."""
     classes = read_truth(options.truth, options.column, list(cache.ids), cache.positions)
     ids = [name for name in cache.ids if name in classes]
     odd = set(options.anomaly.split(","))
-    truth = np.array([classes[name] in odd for name in ids]).astype(int)
-    print(f"{len(ids)} objects, {truth.sum()} anomalies, {options.draws} draws", flush=True)
+    return ids, np.array([classes[name] in odd for name in ids]).astype(int)
+
+
+def rarer(ids, truth, rate):
+    """Leave out anomalies at random, so that they are a share of the others."""
+    kinds = [np.flatnonzero(truth == kind) for kind in (0, 1)]
+    count = round(rate / (1 - rate) * len(kinds[0]))
+    kept = np.sort(np.concatenate([kinds[0], np.random.default_rng(2).permutation(kinds[1])[:count]]))
+    return [ids[k] for k in kept], truth[kept]
+
+
+def context_of(cache, options):
+    """Return what rankers are made with, and their settings."""
+    settings = build_settings(parse_assignments(options.set, settings_sections()))
     seen = ModelInput.measure(cache, settings["stretch"], settings["input"], np.random.default_rng((0, 0)))
-    context = RankerContext(("nominal", "anomaly"), seen, settings["backbone"].chosen(seen.views))
-    if options.outliers:
-        outliers(cache, ids, truth, context, options)
-        return
+    return RankerContext(("nominal", "anomaly"), seen, settings["backbone"].chosen(seen.views)), settings
+
+
+def beside_image(cache, ids, truth, options, numbers):
+    """Print what blocks of numbers bring beside the image; ``numbers()`` gives them by name."""
+    print(f"{len(ids)} objects, {truth.sum()} anomalies, {options.draws} draws", flush=True)
+    context, settings = context_of(cache, options)
     draws = {labels: drawn(truth, options.draws, *map(int, labels.split(","))) for labels in options.labels}
     some, names = draws[options.labels[0]][0], ("nominal", "anomaly")
     first = Labelled(tuple(ids[k] for k in some), tuple(names[truth[k]] for k in some))
@@ -231,8 +228,7 @@ def main():
     print(f"largest difference to the scores of the program: {np.abs(again - told).max():.1e}")
     print(f"scatter of the image {_scatter(image[:1000] - image[:1000].mean(axis=0)):.3f}")
     blocks = {
-        name: BlockScale.measure(values, 1.0).transform(values).astype(float)
-        for name, values in blocks_of(cache, ids, truth, options).items()
+        name: BlockScale.measure(values, 1.0).transform(values).astype(float) for name, values in numbers().items()
     }
     for labels, some in draws.items():
         compare(image, blocks, some, truth, options, labels)
@@ -261,7 +257,7 @@ def compare(image, blocks, draws, truth, options, labels):
             choices = {f"{scatter:g}": first + scatter * products for scatter in options.scatter}
             found = {"alone": auprc(products, some, truth)}
             found |= {kind: auprc(one, some, truth) for kind, one in choices.items()}
-            if options.choose:
+            if getattr(options, "choose", False):
                 found["chosen"] = auprc(chosen([first, *choices.values()], some, truth), some, truth)
             for kind, value in found.items():
                 figures.setdefault(kind, []).append(value)

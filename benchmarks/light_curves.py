@@ -22,17 +22,10 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from blocks import compare, drawn, image_points
+from blocks import beside_image, known_objects, rarer
 
 from astroanomaly.cache import Cache
-from astroanomaly.cache.model_input import ModelInput
-from astroanomaly.cli.assignments import parse_assignments
-from astroanomaly.hookspecs import RankerContext
-from astroanomaly.labels.tables import read_truth
-from astroanomaly.learn.features.blocks import BlockScale
 from astroanomaly.learn.features.light_curves import curve_names, curve_numbers
-from astroanomaly.learn.settings import build_settings, settings_sections
-from astroanomaly.records import Labelled
 
 DAYS, SEASON = 1095.0, 213.0
 
@@ -129,31 +122,10 @@ def main():
     parser.add_argument("--scatter", type=float, nargs="*", default=[0.02, 0.08])
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()
-    options.choose = False
     warnings.simplefilter("ignore")
-    settings = build_settings(parse_assignments(options.set, settings_sections()))
     cache = Cache.open(options.cache)
-    classes = read_truth(options.truth, options.column, list(cache.ids), cache.positions)
-    ids = [name for name in cache.ids if name in classes]
-    odd = set(options.anomaly.split(","))
-    truth = np.array([classes[name] in odd for name in ids]).astype(int)
-    kinds = [np.flatnonzero(truth == kind) for kind in (0, 1)]
-    count = round(options.rate / (1 - options.rate) * len(kinds[0]))
-    kept = np.sort(np.concatenate([kinds[0], np.random.default_rng(2).permutation(kinds[1])[:count]]))
-    ids, truth = [ids[k] for k in kept], truth[kept]
-    print(f"{len(ids)} objects, {truth.sum()} anomalies, {options.draws} draws", flush=True)
-    seen = ModelInput.measure(cache, settings["stretch"], settings["input"], np.random.default_rng((0, 0)))
-    context = RankerContext(("nominal", "anomaly"), seen, settings["backbone"].chosen(seen.views))
-    draws = {labels: drawn(truth, options.draws, *map(int, labels.split(","))) for labels in options.labels}
-    some, names = draws[options.labels[0]][0], ("nominal", "anomaly")
-    first = Labelled(tuple(ids[k] for k in some), tuple(names[truth[k]] for k in some))
-    image, _ = image_points(cache, ids, first, context, settings)
-    blocks = {
-        name: BlockScale.measure(values, 1.0).transform(values).astype(float)
-        for name, values in blocks_of(truth, options).items()
-    }
-    for labels, some in draws.items():
-        compare(image, blocks, some, truth, options, labels)
+    ids, truth = rarer(*known_objects(cache, options), options.rate)
+    beside_image(cache, ids, truth, options, lambda: blocks_of(truth, options))
 
 
 if __name__ == "__main__":

@@ -15,26 +15,20 @@ random, as in ``blocks.py``. ``--statmorph N`` compares Gini and M20 with those 
 """
 
 import argparse
+import functools
 import tempfile
 import warnings
 from pathlib import Path
 
 import frames
 import numpy as np
-from blocks import compare, drawn, image_points
+from blocks import beside_image, known_objects
 from PIL import Image
 from scipy.ndimage import label
 
 from astroanomaly.cache import Cache
-from astroanomaly.cache.model_input import ModelInput
-from astroanomaly.cli.assignments import parse_assignments
-from astroanomaly.hookspecs import RankerContext
 from astroanomaly.ingestion.ingest import ingest
-from astroanomaly.labels.tables import read_truth
-from astroanomaly.learn.features.blocks import BlockScale
 from astroanomaly.learn.features.photometry import photometry
-from astroanomaly.learn.settings import build_settings, settings_sections
-from astroanomaly.records import Labelled
 
 RADIO = {name: made for name, made in frames.SETS.items() if name.startswith("radio")}
 OBJECTS_PER_READ = 256
@@ -102,23 +96,6 @@ def beside_statmorph(cache, ids, count):
     print(f"{known.sum()} objects: correlation with statmorph {found[0]:.2f} (Gini), {found[1]:.2f} (M20)")
 
 
-def look(cache, ids, truth, options):
-    settings = build_settings(parse_assignments(options.set, settings_sections()))
-    print(f"{len(ids)} objects, {truth.sum()} anomalies, {options.draws} draws", flush=True)
-    seen = ModelInput.measure(cache, settings["stretch"], settings["input"], np.random.default_rng((0, 0)))
-    context = RankerContext(("nominal", "anomaly"), seen, settings["backbone"].chosen(seen.views))
-    draws = {labels: drawn(truth, options.draws, *map(int, labels.split(","))) for labels in options.labels}
-    some, names = draws[options.labels[0]][0], ("nominal", "anomaly")
-    first = Labelled(tuple(ids[k] for k in some), tuple(names[truth[k]] for k in some))
-    image, _ = image_points(cache, ids, first, context, settings)
-    blocks = {
-        name: BlockScale.measure(values, 1.0).transform(values).astype(float)
-        for name, values in measured(cache, ids).items()
-    }
-    for labels, some in draws.items():
-        compare(image, blocks, some, truth, options, labels)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path, nargs="?")
@@ -133,17 +110,14 @@ def main():
     parser.add_argument("--statmorph", type=int, default=0)
     parser.add_argument("--set", action="append", default=["input.views=sky"])
     options = parser.parse_args()
-    options.choose = False
     warnings.simplefilter("ignore")
     if options.cache is not None:
         cache = Cache.open(options.cache)
-        classes = read_truth(options.truth, options.column, list(cache.ids), cache.positions)
-        ids = [name for name in cache.ids if name in classes]
+        ids, truth = known_objects(cache, options)
         if options.statmorph:
             beside_statmorph(cache, ids, options.statmorph)
             return
-        odd = set(options.anomaly.split(","))
-        look(cache, ids, np.array([classes[name] in odd for name in ids]).astype(int), options)
+        beside_image(cache, ids, truth, options, functools.partial(measured, cache, ids))
         return
     frames.ANOMALIES = options.rate
     for name, made in RADIO.items():
@@ -155,9 +129,9 @@ def main():
                 Image.fromarray(picture).save(Path(folder) / "pictures" / f"{k:05d}.png")
             ingest("images", Path(folder) / "pictures", out=Path(folder) / "cache", size=128)
             cache = Cache.open(Path(folder) / "cache")
-            truth = {f"{k:05d}": int(one) for k, one in enumerate(odd)}
             ids = list(cache.ids)
-            look(cache, ids, np.array([truth[Path(one).stem] for one in ids]), options)
+            truth = np.array([int(odd[int(Path(one).stem)]) for one in ids])
+            beside_image(cache, ids, truth, options, functools.partial(measured, cache, ids))
 
 
 if __name__ == "__main__":
