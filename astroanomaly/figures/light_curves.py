@@ -12,6 +12,7 @@ from astroanomaly.figures.canvas import checked_path, new_figure, save
 
 __all__ = ["brightness_range", "light_curve_figure"]
 
+_MARKER_WORDS = ("circles", "squares", "triangles", "diamonds", "triangles down", "plus signs", "crosses")  # of MARKERS
 _MARGIN = 0.08  # above and below
 _SHARE = 0.005  # of the measurements at each end that may lie outside
 
@@ -69,9 +70,6 @@ def light_curve_figure(
     shown = ", ".join(f"{name} {_MARKER_WORDS[k % len(MARKERS)]}" for k, name in enumerate(names) if name)
     dress_axes(axes, x, "magnitude" if is_magnitude else "flux", "; ".join(text for text in (title, shown) if text))
     save(figure, path)
-
-
-_MARKER_WORDS = ("circles", "squares", "triangles", "diamonds", "triangles down", "plus signs", "crosses")
 
 
 def brightness_range(value: np.ndarray, error: np.ndarray) -> tuple[float, float]:

@@ -148,7 +148,7 @@ class SessionFolder(SessionHome):
         photometry
             Also look at numbers measured on the cutouts: brightness, size, shape of the light, colours.
         progress
-            Called with a `Progress` after each batch of images that are looked at.
+            Called with a `Progress` after each batch of images or light curves that are looked at.
 
         Raises
         ------

@@ -71,8 +71,12 @@ class StoredObjects:
     def __init__(self, scored: Round, shards: Sequence[str], folders: Sequence[Path]) -> None:
         there = [uuid for uuid in shards if has_scores(scored.scores, uuid)]
         self.shards = tuple(StoredShard(uuid, scored.scores) for uuid in there)
-        self.uuids = tuple(there)
         self.folders = tuple(folders)
+
+    @property
+    def uuids(self) -> tuple[str, ...]:
+        """Uuids of the shards."""
+        return tuple(shard.uuid for shard in self.shards)
 
     @cached_property
     def ids(self) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from astroanomaly.errors import AstroAnomalyError, UnreadableError
 from astroanomaly.parallel.watch import reading
 from astroanomaly.tables.column_names import LABELLED_ID_NAMES, SKY_NAMES, find_name, find_pair, split_unit, ucd_of
+from astroanomaly.tables.names import file_names
 from astroanomaly.tables.positions import sky_positions
 from astroanomaly.tables.read import column_numbers, column_texts, read_table
 from astroanomaly.tables.spectrum_units import unit_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_BANDS", "LightCurves", "read_light_curves"]
 
 _AUTO, _FLUX, _MAGNITUDE = "auto", "flux", "magnitude"
+_UCDS = {_FLUX: "phot.flux", _MAGNITUDE: "phot.mag"}
 MOST_BANDS = 16
 _IDS = (
     *LABELLED_ID_NAMES, "oid", "objectid", "obj_id", "diaobjectid", "source_id", "sourceid", "star_id", "asas_sn_id",
@@ -169,9 +171,6 @@ def _values(table: Table) -> dict[str, str]:
     return found
 
 
-_UCDS = {_FLUX: "phot.flux", _MAGNITUDE: "phot.mag"}
-
-
 def _columns(table: Table, path: Path, brightness: str) -> _Columns:
     names = table.colnames
     time = find_name(names, _TIMES) or next((n for n in names if ucd_of(table[n]).startswith("time.epoch")), None)
@@ -266,7 +265,7 @@ def _of_table(table: Table, path: Path, brightness: str) -> LightCurves:
             f"{path}: several bands of the column {columns.band!r} become {twice!r}: give them names that differ in "
             f"their letters or digits, in the first {_LONGEST_BAND}"
         )
-    own = (path.name, Path(path.name.removesuffix(".gz")).stem)
+    own = file_names(path)
     ids, curve = _numbered(_texts(table[columns.id]) if columns.id else [])
     if not any(ids):  # no column of ids, or an empty one
         names: tuple[tuple[str, ...], ...] = (own,)

@@ -6,12 +6,13 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-__all__ = ["NameMatcher", "find_rows"]
+__all__ = ["NameMatcher", "file_names", "find_rows"]
 
 # Label Studio puts a key before the name of a file that is uploaded: 0a1b2c3d-img_0.png
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
@@ -19,6 +20,11 @@ _SUFFIX = re.compile(  # of a file with an image; what else stands behind a poin
     r"(.+?)(\.(fits?|fts|fz|asdf|png|jpe?g|jpe|jfif|tiff?|webp|gif|bmp|jp2|j2k|avif|npy|npz|h5|hdf5|zarr)(\.(gz|bz2|xz|fz|z))?)",
     re.IGNORECASE,
 )
+
+
+def file_names(path: Path) -> tuple[str, str]:
+    """Return the name of a file, with and without its suffix: what it holds may be called so."""
+    return path.name, Path(path.name.removesuffix(".gz")).stem
 
 
 @runtime_checkable

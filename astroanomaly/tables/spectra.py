@@ -15,6 +15,7 @@ from astroanomaly.cutting.fits_files import open_fits
 from astroanomaly.errors import AstroAnomalyError, UnreadableError
 from astroanomaly.parallel.watch import reading
 from astroanomaly.tables.column_names import LABELLED_ID_NAMES, SKY_NAMES, find_name, find_pair, split_unit
+from astroanomaly.tables.names import file_names
 from astroanomaly.tables.positions import sky_positions
 from astroanomaly.tables.read import column_texts, read_table
 from astroanomaly.tables.spectrum_units import clean_unit, to_angstrom, unit_of
@@ -123,11 +124,6 @@ def read_spectra(path: Path) -> Iterator[Spectrum]:
     except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError) as error:
         said = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise UnreadableError(f"{path} cannot be read as a spectrum: {said}; {_EXPECTED}") from error
-
-
-def _called(path: Path) -> tuple[str, str]:
-    """Return the name of a file, with and without its suffix: a spectrum may be called so."""
-    return path.name, Path(path.name.removesuffix(".gz")).stem
 
 
 def _is_fits(path: Path) -> bool:
@@ -279,7 +275,7 @@ def _of_specutils(path: Path, place: Mapping[str, float]) -> Spectrum:
     if found.uncertainty is not None:
         weight = np.asarray(found.uncertainty.represent_as(InverseVariance).array, np.float64)
     piece = _piece(wavelength, flux, weight, None if found.mask is None else np.asarray(found.mask), path)
-    return Spectrum(_called(path), (piece,), clean_unit(found.flux.unit), weight is not None, **place)
+    return Spectrum(file_names(path), (piece,), clean_unit(found.flux.unit), weight is not None, **place)
 
 
 # -------------------------------------------------------------------------------------------------------------- tables
@@ -309,12 +305,12 @@ def _of_columns(
     unit = unit_of(columns[flux_name], flux_name) or clean_unit(unit)
     if flux.ndim == 1:
         piece = _piece(wavelength, flux, weight, mask, path)
-        yield Spectrum(_called(path), (piece,), unit, weight is not None, **stated)
+        yield Spectrum(file_names(path), (piece,), unit, weight is not None, **stated)
         return
     ids = find_name(names, LABELLED_ID_NAMES + _DESI_IDS)
     if ids is None and len(flux) > 1:
         raise UnreadableError(f"{path} has {len(flux)} spectra, and no column of ids such as `object_id`")
-    called = [_called(path)] if ids is None else [(text,) for text in column_texts(columns[ids])]
+    called = [file_names(path)] if ids is None else [(text,) for text in column_texts(columns[ids])]
     shift, known = find_name(names, _REDSHIFTS), stated if len(flux) == 1 else {}
     ra, dec = _positions(columns, meta, path)
     for row, own_names in enumerate(called):

@@ -158,7 +158,7 @@ def test_a_name_may_be_of_several_objects_and_not_of_one_that_is_elsewhere(sky, 
     def spectrum(name, ra=np.nan, dec=np.nan):
         return SpectrumOnGrid((name,), ra, dec, np.nan, "", np.ones((2, 4), np.float32), 1.0)
 
-    by_id = ObjectMatcher(cache, "", "s", "spectrum")
+    by_id = ObjectMatcher(cache, "", "s", "spectrum", "spectra")
     near, far = (spectrum(cache.ids[3], ra[3], dec[3] + arcsec / 3600) for arcsec in (5, 15))
     away = int(np.argmax(np.abs(dec - dec[3])))
     other = spectrum(cache.ids[3], ra[away], dec[away])

@@ -42,9 +42,7 @@ ORDERINGS = {  # what the page offers: text, order of `ranking`, scores it alway
     "descending": ("catalogue column, highest first", "score", ""),
 }
 COLUMN_ORDERINGS = ("ascending", "descending")  # by a column of the catalogue, whatever the scores
-ASSIGNED = (
-    "assigned"  # ordering of verdicts on the objects of one's own list, see `astroanomaly.session.campaign.lists`
-)
+ASSIGNED = "assigned"  # ordering of verdicts on the objects of one's own list, see `astroanomaly.session.campaign`
 ROWS_AHEAD = 1  # rows without verdicts that a page has where it is chosen row by row
 _ORDERS_OF_EACH_ALONE = ("score", "uncertain", "nominal")
 _PAGES_BEFORE_REPEAT = 2  # pages before a labelled object may come back as a blind repeat

@@ -52,7 +52,7 @@ def read_beside(
     session
         Its folder, which need not be there: what is large is put beside it meanwhile.
     progress
-        Called after each batch of cutouts that are measured.
+        Called now and then while light curves are described and cutouts are measured.
 
     Raises
     ------
@@ -65,7 +65,8 @@ def read_beside(
     found: list[GivenBlock] = list(read_blocks(blocks, cache, config, classes))
     try:
         found += read_spectrum_blocks(spectra, cache, config, [one.block.name for one in found], room)
-        found += read_light_curve_blocks(light_curves, cache, config, [one.block.name for one in found], room)
+        names = [one.block.name for one in found]
+        found += read_light_curve_blocks(light_curves, cache, config, names, room, progress)
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,11 +16,11 @@ from astroanomaly.learn.features.block_options import BlockOptions
 from astroanomaly.learn.features.light_curve_files import POINT, write_light_curves
 from astroanomaly.learn.features.light_curves import LEAST_POINTS, curve_names, curve_numbers
 from astroanomaly.parallel.watched import each_watched
-from astroanomaly.records import FeatureBlock
+from astroanomaly.records import FeatureBlock, Progress
 from astroanomaly.session.blocks.given import BLOCKS, GivenBlock, block_name, said_of
 from astroanomaly.session.blocks.given_files import find_files
 from astroanomaly.session.blocks.kept_curves import KeptCurves
-from astroanomaly.session.blocks.object_matching import APART_ARCSEC, RADIUS_ARCSEC, ObjectMatcher
+from astroanomaly.session.blocks.object_matching import ObjectMatcher
 from astroanomaly.tables.light_curves import LightCurves, read_light_curves
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _SUFFIXES = (
 )  # fmt: skip
 _SMALL_BYTES = 2**18  # files of one object, of which many are read together
 _READ_TOGETHER = 64
-_EXAMPLES = 3  # named in a message
+_TOLD = 50  # light curves, a second or so, between two reports
 
 
 class _Called(NamedTuple):
@@ -64,7 +64,12 @@ class GivenLightCurves(GivenBlock):
 
 
 def read_light_curve_blocks(
-    given: Mapping[str, Any], cache: Cache, config: BlockOptions, taken: Sequence[str], room: Path
+    given: Mapping[str, Any],
+    cache: Cache,
+    config: BlockOptions,
+    taken: Sequence[str],
+    room: Path,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[GivenLightCurves]:
     """Read the blocks of light curves of a new session.
 
@@ -81,6 +86,8 @@ def read_light_curve_blocks(
         Names of other blocks.
     room
         A folder that measurements are put in meanwhile.
+    progress
+        Called now and then while light curves are described.
 
     Raises
     ------
@@ -94,33 +101,36 @@ def read_light_curve_blocks(
     names = set(taken)
     for key, value in given.items():
         name, column = block_name(key, names)
-        yield _block(name, column.strip(), value, cache, config, room)
+        yield _block(name, column.strip(), value, cache, config, room, progress)
 
 
-def _block(name: str, column: str, given: Any, cache: Cache, config: BlockOptions, room: Path) -> GivenLightCurves:
+def _block(
+    name: str,
+    column: str,
+    given: Any,
+    cache: Cache,
+    config: BlockOptions,
+    room: Path,
+    progress: Callable[[Progress], None] | None,
+) -> GivenLightCurves:
     files = find_files(given, name, "light curves", _SUFFIXES)
-    matcher = ObjectMatcher(cache, column, name, "light curve")
+    matcher = ObjectMatcher(cache, column, name, "light curve", "light curves")
     with contextlib.closing(KeptCurves(name, room)) as kept:
         failed = _read(kept, matcher, files, config.brightness)
         if len(failed) == len(files):
             raise UnreadableError(f"block {name}: {failed[0]}")
         if not kept.points:
-            how = f"in the column {column!r}" if column else f"or by position within {RADIUS_ARCSEC:g} arcsec"
-            raise CatalogError(
-                f"block {name}: none of the {kept.seen} light curves in {len(files)} files is of an object of the "
-                f"cache: a light curve is matched by its id or file name {how}. `{name}:COLUMN` takes a catalogue "
-                f"column of the cache for what light curves are called"
-                f"{'; ' + _elsewhere(matcher) if matcher.apart else ''}"
-            )
+            raise matcher.none_of_ours(kept.seen, len(files))
         ids = list(kept.rows)
         starts, points = kept.sort()
     bands, order = _in_order(kept.bands)
-    columns, values = _described(starts, points, order, kept, name)
+    columns, values = _described(starts, points, order, kept, progress)
     messages = [
         f"block {name}: {len(ids)} light curves with {len(points)} measurements"
         f"{' in ' + ', '.join(bands) if any(bands) else ''}, as {'magnitudes' if kept.is_magnitude else 'fluxes'}",
         *said_of(name, columns, values, cache, ids),
-        *_remarks(kept, matcher, failed, len(files)),
+        *matcher.left_out(failed, len(files), kept.seen, kept.matched),
+        *_remarks(kept),
     ]
     about = {
         "name": name, "columns": columns, "objects": len(ids), "kind": "light curves", "files": len(files),
@@ -157,7 +167,11 @@ def _in_order(bands: Sequence[str]) -> tuple[list[str], np.ndarray]:
 
 
 def _described(
-    starts: np.ndarray, points: np.ndarray, order: np.ndarray, kept: KeptCurves, name: str
+    starts: np.ndarray,
+    points: np.ndarray,
+    order: np.ndarray,
+    kept: KeptCurves,
+    progress: Callable[[Progress], None] | None,
 ) -> tuple[list[str], np.ndarray]:
     """Describe light curves by numbers ``(m, D)`` float32 with names, NaN where unknown."""
     names = curve_names(sorted(kept.bands))
@@ -168,32 +182,20 @@ def _described(
             some["time"], some["value"].astype(np.float64), some["error"].astype(np.float64), order[some["band"]],
             len(kept.bands), is_magnitude=kept.is_magnitude,
         )  # fmt: skip
+        if progress is not None and (row % _TOLD == _TOLD - 1 or row == len(values) - 1):
+            progress(Progress("light curves", row + 1, len(values)))
     known: np.ndarray = np.isfinite(values)
     if not (known.sum(axis=1) > 2 * len(kept.bands)).any():
         raise CatalogError(
-            f"block {name}: no light curve has {LEAST_POINTS} measurements in a band, and none can be described"
+            f"block {kept.name}: no light curve has {LEAST_POINTS} measurements in a band, and none can be described"
         )
     there = np.flatnonzero(known.any(axis=0))
     return [names[k] for k in there], values[:, there]
 
 
-def _remarks(kept: KeptCurves, matcher: ObjectMatcher, failed: Sequence[str], files: int) -> Iterator[str]:
-    """Say what was left out."""
-    if failed:
-        some = "; ".join(failed[:_EXAMPLES])
-        yield f"block {kept.name}: {len(failed)} of {files} files cannot be read, and are left out: {some}"
-    if kept.seen > kept.matched:
-        yield f"block {kept.name}: {kept.seen - kept.matched} of {kept.seen} light curves are of no object of the cache"
-    if matcher.apart:
-        yield f"block {kept.name}: {_elsewhere(matcher)}"
+def _remarks(kept: KeptCurves) -> Iterator[str]:
+    """Say what is not known of those that were kept."""
     if kept.unit and kept.without_unit:
         yield f"block {kept.name}: {kept.without_unit} files state no unit, and are taken to be in {kept.unit}"
     if kept.without_error:
         yield f"block {kept.name}: {kept.without_error} of {kept.points} measurements have no error"
-
-
-def _elsewhere(matcher: ObjectMatcher) -> str:
-    return (
-        f"{matcher.apart} light curves are called as objects that are more than {APART_ARCSEC:g} arcsec from their "
-        "positions, and are not taken for theirs"
-    )

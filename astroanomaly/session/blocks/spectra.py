@@ -20,7 +20,7 @@ from astroanomaly.records import FeatureBlock
 from astroanomaly.session.blocks.given import BLOCKS, GivenBlock, block_name, said_of
 from astroanomaly.session.blocks.given_files import find_files
 from astroanomaly.session.blocks.kept_spectra import KeptSpectra
-from astroanomaly.session.blocks.object_matching import APART_ARCSEC, RADIUS_ARCSEC, ObjectMatcher
+from astroanomaly.session.blocks.object_matching import ObjectMatcher
 from astroanomaly.session.blocks.spectrum_reading import SUFFIXES, SpectrumOnGrid, each_on_grid, grid_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ OWN = "own"  # redshifts that are in the files of the spectra
 _LEARNT_FROM = 1000  # spectra, for the components
 _TOGETHER = 256  # spectra that are described together
 _MATCHED = 4096  # spectra that are matched together, 16 kB each
-_EXAMPLES = 3  # named in a message
 _REDSHIFTS = (-0.1, 30.0)  # that can be
 
 
@@ -94,18 +93,13 @@ def read_spectrum_blocks(
 def _block(name: str, column: str, given: Any, cache: Cache, config: BlockOptions, room: Path) -> GivenSpectra:
     files = find_files(given, name, "spectra", SUFFIXES)
     grid = grid_of(files, name)
-    matcher = ObjectMatcher(cache, column, name, "spectrum")
+    matcher = ObjectMatcher(cache, column, name, "spectrum", "spectra")
     with contextlib.closing(KeptSpectra(grid, name, room)) as kept:
         failed = _read(kept, matcher, files)
         if failed and len(failed) == len(files):
             raise UnreadableError(f"block {name}: {failed[0]}")
         if not kept.rows:
-            how = f"in the column {column!r}" if column else f"or by position within {RADIUS_ARCSEC:g} arcsec"
-            raise CatalogError(
-                f"block {name}: none of the {kept.seen} spectra in {len(files)} files is of an object of the cache: a "
-                f"spectrum is matched by its id or file name {how}. `{name}:COLUMN` takes a catalogue column of the "
-                f"cache for what spectra are called{'; ' + _elsewhere(matcher) if matcher.apart else ''}"
-            )
+            raise matcher.none_of_ours(kept.seen, len(files))
         ids, spectra = list(kept.rows), kept.spectra()
     redshifts = _redshifts(config.redshift, kept, ids, cache)
     columns, values = _described(spectra, redshifts, grid, rest=bool(config.redshift), name=name)
@@ -113,7 +107,8 @@ def _block(name: str, column: str, given: Any, cache: Cache, config: BlockOption
         f"block {name}: {len(ids)} spectra from {grid.shortest:.0f} to {grid.longest:.0f} Angstrom, "
         f"{'in the rest frame' if config.redshift else 'as observed'}",
         *said_of(name, columns, values, cache, ids),
-        *_remarks(kept, matcher, failed, len(files)),
+        *matcher.left_out(failed, len(files), kept.seen, kept.matched),
+        *_remarks(kept),
         *_without_numbers(name, values, redshifts, rest=bool(config.redshift)),
     ]
     about = {
@@ -141,15 +136,8 @@ def _read(kept: KeptSpectra, matcher: ObjectMatcher, files: Sequence[Path]) -> l
     return failed
 
 
-def _remarks(kept: KeptSpectra, matcher: ObjectMatcher, failed: Sequence[str], files: int) -> Iterator[str]:
-    """Say which spectra were left out."""
-    if failed:
-        some = "; ".join(failed[:_EXAMPLES])
-        yield f"block {kept.name}: {len(failed)} of {files} files cannot be read, and are left out: {some}"
-    if kept.seen > kept.matched:
-        yield f"block {kept.name}: {kept.seen - kept.matched} of {kept.seen} spectra are of no object of the cache"
-    if matcher.apart:
-        yield f"block {kept.name}: {_elsewhere(matcher)}"
+def _remarks(kept: KeptSpectra) -> Iterator[str]:
+    """Say what is not known of those that were kept, and how many objects have several."""
     if kept.unit and kept.without_unit:
         yield (
             f"block {kept.name}: {kept.without_unit} spectra state no unit of their flux, and are taken to be in "
@@ -160,13 +148,6 @@ def _remarks(kept: KeptSpectra, matcher: ObjectMatcher, failed: Sequence[str], f
             f"block {kept.name}: {kept.repeated} spectra more are of objects that have one: of each object that with "
             "the highest signal over noise is taken"
         )
-
-
-def _elsewhere(matcher: ObjectMatcher) -> str:
-    return (
-        f"{matcher.apart} spectra are called as objects that are more than {APART_ARCSEC:g} arcsec from their "
-        "positions, and are not taken for theirs"
-    )
 
 
 def _without_numbers(name: str, values: np.ndarray, redshifts: np.ndarray, *, rest: bool) -> Iterator[str]:

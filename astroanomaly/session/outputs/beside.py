@@ -12,8 +12,7 @@ import numpy as np
 
 from astroanomaly.errors import SessionError
 from astroanomaly.figures import light_curve_figure, spectrum_figure
-from astroanomaly.session.blocks.stored_curves import light_curve, light_curve_blocks
-from astroanomaly.session.blocks.stored_spectra import spectrum, spectrum_blocks
+from astroanomaly.session.blocks.stored import light_curve, light_curve_blocks, spectrum, spectrum_blocks
 from astroanomaly.session.folder import SessionFolder
 
 __all__ = ["beside_html"]

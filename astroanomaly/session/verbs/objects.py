@@ -14,8 +14,7 @@ from astroanomaly.files import as_path
 from astroanomaly.hookspecs import ImageRanker
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import Progress, drain
-from astroanomaly.session.blocks.stored_curves import light_curve
-from astroanomaly.session.blocks.stored_spectra import spectrum
+from astroanomaly.session.blocks.stored import light_curve, spectrum
 from astroanomaly.session.feature_map import feature_map
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.folder import SessionFolder

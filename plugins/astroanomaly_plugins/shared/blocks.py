@@ -245,15 +245,15 @@ class _HatsReader:
         self.count: Callable[[int], None] = lambda outside: None
         self.outside = 0  # rows left out for their place
         self.uneven: list[str] = []  # columns that not every partition has
+        self._columns: list[str] = []  # that are read, of every partition
         self._hashes: list[np.ndarray] = []
 
     def blocks(self) -> Iterator[tuple[int, Positions]]:
-        columns: list[str] = []
         numbered = False
         for number, part in enumerate(self.parts):
             rows = 0
-            columns = columns or self._choose(part)
-            for table in part.blocks(columns, _ROWS):
+            self._columns = self._columns or self._choose(part)
+            for table in part.blocks(self._columns, _ROWS):
                 catalog = _catalog(table, self.options)
                 numbered = "id" not in catalog.found
                 if numbered:
@@ -295,7 +295,7 @@ class _HatsReader:
         twice = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
         seen: set[str] = set()
         for part in self.parts if twice else ():
-            for table in part.blocks(self._choose(part), _ROWS):
+            for table in part.blocks(self._columns, _ROWS):
                 found = [one for one in _catalog(table, self.options).ids.tolist() if hash(one) in twice]
                 doubled = [one for one in found if one in seen]
                 if doubled:

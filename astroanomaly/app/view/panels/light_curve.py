@@ -53,6 +53,7 @@ class LightCurvePlot:
         self._blocks = blocks
         self._open: dict[str, LightCurveFile] = {}
         self._object_id, self._axis = "", "time (days)"
+        self._measurements: dict[str, Any] = {}  # of the object, but for where they are drawn
         self.source = ColumnDataSource(dict(_EMPTY))
         zoom = WheelZoomTool(dimensions="width")
         hover = HoverTool(tooltips=[("", "@band"), ("", "@time{0.00000}"), ("", "@shown")])
@@ -96,10 +97,10 @@ class LightCurvePlot:
             points = found.points(object_id)
             period = self._known_period(name, object_id)
         except AstroAnomalyError as problem:
-            self.source.data = dict(_EMPTY)
+            self._draw({})
             return str(problem)
         if points is None or not len(points):
-            self.source.data = dict(_EMPTY)
+            self._draw({})
             self.words.text = f"<span class=muted>{escape(name)}: no light curve of this object</span>"
             self.period.value = None
             return ""
@@ -110,8 +111,8 @@ class LightCurvePlot:
         half, band = np.where(np.isfinite(error), error, 0), points["band"]
         order = {name: k for k, name in enumerate(sorted(found.bands))}
         number = [order[found.bands[k]] for k in band.tolist()]
-        self.source.data = {
-            "x": points["time"], "time": points["time"], "value": value, "low": value - half, "high": value + half,
+        drawn = {
+            "time": points["time"], "value": value, "low": value - half, "high": value + half,
             "band": [found.bands[k] for k in band.tolist()], "colour": [_COLOURS[k % len(_COLOURS)] for k in number],
             "marker": [_MARKERS[k % len(_MARKERS)] for k in number],
             "shown": [f"{one:.6g}" for one in value.tolist()],
@@ -122,8 +123,9 @@ class LightCurvePlot:
         self.figure.yaxis.axis_label = "magnitude" if found.is_magnitude else "flux"
         self._axis = "MJD (days)" if found.is_mjd else "time (days)"
         self.words.text = self._described(name, found, band, count)
+        self._draw({})  # else the new period would place the measurements of the object before
         self.period.value = None if period is None else float(f"{period:.6g}")
-        self._place()
+        self._draw(drawn)
         return ""
 
     def _known_period(self, name: str, object_id: str) -> float | None:
@@ -148,16 +150,20 @@ class LightCurvePlot:
         some = f", {len(band):,} of them drawn" if len(band) < count else ""
         return f"<span class=muted>{escape(name)}{unit}, {count} measurements{some}</span> {shown}"
 
+    def _draw(self, measurements: dict[str, Any]) -> None:
+        self._measurements = measurements
+        self._place()
+
     def _place(self) -> None:
         """Put the measurements where their time, or their phase, is."""
-        data = dict(self.source.data)
-        if not len(data["time"]):
+        if not self._measurements:
+            if len(self.source.data["x"]):
+                self.source.data = dict(_EMPTY)
             return
-        time, period = np.asarray(data["time"], np.float64), self.period.value
+        time, period = self._measurements["time"], self.period.value
         folded = bool(self.fold.active) and period is not None and period > 0
         self.figure.xaxis.axis_label = f"phase, period {period:.6g} days" if folded else self._axis
-        data["x"] = (time - time.min()) / float(period) % 1 if folded else time
-        self.source.data = data
+        self.source.data = {"x": (time - time.min()) / float(period) % 1 if folded else time, **self._measurements}
         low, high = (0.0, 1.0) if folded else (float(time.min()), float(time.max()))
         room = 0.02 * (high - low) or 0.5
         self.figure.x_range.update(start=low - room, end=high + room)
